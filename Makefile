@@ -1,0 +1,47 @@
+# `make` lists what there is. Everything runs from .venv in this checkout, which `make venv` builds from the locks.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV ?= uv
+BIN := .venv/bin
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test fmt lint bench broker lock
+
+help: ## list these recipes
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+venv: $(BIN)/evidence ## build .venv from the locks, with the project in it
+
+demo: venv ## publish a planted A/B test to a broker of its own, run the worker, compare
+	$(BIN)/evidence demo
+
+test: lint ## what CI runs: lint, and all tests with both brokers
+	$(BIN)/pytest
+
+fmt: venv ## bring the code into shape
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: venv ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv ## measure the hot path
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+
+broker: venv ## run Apache Kafka at localhost:9092 until Ctrl-C
+	$(BIN)/python -m tests.brokers run
+
+lock: ## write the locks again from pyproject.toml (needs uv)
+	$(COMPILE) --upgrade --all-extras pyproject.toml --output-file requirements-dev.txt
+	$(COMPILE) --constraint requirements-dev.txt pyproject.toml --output-file requirements.txt
+	echo hatchling | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-build.txt
+
+$(BIN)/evidence: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,216 @@
+"""Kafka records to columns of valid events, and refusals for the rest.
+
+The fast reader sees each value first. What it refuses is judged by the pydantic model, whose errors explain the refusal
+and from whose acceptance the reader learns. Then whole columns are checked: the contract under which a record falls,
+and its event time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, compress
+from operator import attrgetter
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import ValidationError
+
+from contracts.columns import EVENT
+from contracts.combinations import Combinations, resolve
+from contracts.dead_letters import TIMESTAMP_HEADER
+from contracts.event_batches import Rows, event_batch
+from contracts.events import MODELS, Event, Kind
+from contracts.flags import Contract, ContractBook
+from contracts.refusals import Problem, Record, Refusal, problem, problems_of, refuse
+from contracts.structs import FastReader, Struct
+from contracts.times import EARLIEST, LATEST, parse_time, parse_times
+
+__all__ = ["Decoded", "Decoder", "Record", "Refusal"]
+
+_APPEND_TIME: Final = 1  # Kafka's timestamp type: the broker's clock; 0 is the producer's
+
+_VALUE, _TIMESTAMP = attrgetter("value"), attrgetter("timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a batch: each record is either a row of `events` or one of `refused`, both in offset order."""
+
+    events: pa.RecordBatch  # of the EVENT schema
+    refused: tuple[Refusal, ...]
+    versions: frozenset[str]  # of the contracts under which events were accepted
+
+
+class Decoder:
+    """Decodes records under one set of contracts. For one thread at a time; learns what usual records look like."""
+
+    def __init__(self, book: ContractBook, max_value_bytes: int, max_future_us: int) -> None:
+        """Bind the contracts, the longest value that is parsed, and how far ahead of the clock an event may be."""
+        self._book = book
+        self._max_value_bytes = max_value_bytes
+        self._max_future = max_future_us
+        fields = {metric.field for contract in book for metric in contract.metrics if metric.field is not None}
+        self._readers: Mapping[Kind, FastReader] = {kind: FastReader(kind, fields) for kind in MODELS}
+        self._names: Mapping[Kind, Combinations] = {kind: Combinations(kind, book) for kind in MODELS}
+
+    def decode(self, kind: Kind, topic: str, records: Sequence[Record], now_us: int) -> Decoded:
+        """Decode records of one partition of one topic, given in offset order.
+
+        `now_us` is the clock's time, to which event times are compared that have no append time beside them. Raises
+        nothing for any record: a fault that one of them causes refuses that one as `internal`.
+        """
+        try:
+            return self._decode(kind, topic, records, now_us)
+        except MemoryError:
+            raise
+        except Exception as fault:  # noqa: BLE001 -- whatever one record does, the others pass
+            if len(records) == 1:
+                unforeseen = problem(type(fault).__name__, (), f"unforeseen {type(fault).__name__} in the decoder")
+                return Decoded(_none(), (refuse(records[0], "internal", "decode", [unforeseen]),), frozenset())
+            half = len(records) // 2
+            return _joined([self.decode(kind, topic, part, now_us) for part in (records[:half], records[half:])])
+
+    def _decode(self, kind: Kind, topic: str, records: Sequence[Record], now_us: int) -> Decoded:
+        refused: list[Refusal] = []
+        records, values = self._parsable(records, refused)
+        records, values, structs = self._read(kind, records, values, refused)
+        count, names = len(structs), self._names[kind]
+        combinations = names.numbers(structs)
+        milliseconds = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
+        record_times = np.clip(milliseconds, 0, LATEST // 1000) * 1000
+        event_times = record_times.copy()
+        wrong = self._place_in_time(kind, records, structs, event_times, now_us)
+        if names.unresolved:
+            for row in _where(np.isin(combinations, list(names.unresolved))):
+                reason, why = names.unresolved[int(combinations[row])]
+                wrong[row] = refuse(records[row], reason, "validate", [why])
+        if wrong:
+            refused.extend(wrong.values())
+            right = np.ones(count, dtype=np.bool_)
+            right[list(wrong)] = False
+            records, values, structs = (list(compress(each, right)) for each in (records, values, structs))
+            combinations, event_times, record_times = combinations[right], event_times[right], record_times[right]
+        refused.sort(key=lambda refusal: refusal.record.offset)
+        rows = Rows(records, values, structs, combinations, event_times, record_times)
+        events = event_batch(kind, topic, rows, names, self._readers[kind])
+        return Decoded(events, tuple(refused), names.versions(combinations))
+
+    def _parsable(self, records: Sequence[Record], refused: list[Refusal]) -> tuple[Sequence[Record], list[bytes]]:
+        """Return the records whose values can be parsed, and the values; refuse those without one or too large."""
+        most = self._max_value_bytes
+        values: list[Any] = list(map(_VALUE, records))
+        if None not in values and max(map(len, values), default=0) <= most:
+            return records, values
+        kept = [value is not None and len(value) <= most for value in values]
+        for record, value in zip(records, values, strict=True):
+            if value is None:
+                empty = problem("tombstone", (), "Input should have a value; a record without one deletes nothing")
+                refused.append(refuse(record, "tombstone", "decode", [empty]))
+            elif len(value) > most:
+                large = problem("too_large", (), f"Input should have at most {most} bytes, it has {len(value)}")
+                refused.append(refuse(record, "too_large", "decode", [large]))
+        return list(compress(records, kept)), list(compress(values, kept))
+
+    def _read(
+        self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]
+    ) -> tuple[Sequence[Record], list[bytes], list[Struct]]:
+        """Return the records that hold a valid event, their values, and the events as structs of the reader."""
+        reader = self._readers[kind]
+        read: list[Struct | Event | Refusal] = []
+        judged = False
+        while len(read) < len(values):
+            try:
+                # What is read before an exception stays in the list.
+                read.extend(map(reader.decode, values[len(read) :]))
+            except Exception:  # noqa: BLE001 -- several types, all of which say: ask the model
+                read.append(self._judge(kind, records[len(read)]))
+                judged = True
+        if not judged:
+            return records, values, read
+        refused.extend(each for each in read if isinstance(each, Refusal))
+        valid = [not isinstance(each, Refusal) for each in read]
+        kept = list(compress(values, valid))
+        settled = list(map(reader.settle, compress(read, valid), kept))
+        return list(compress(records, valid)), kept, settled
+
+    def _judge(self, kind: Kind, record: Record) -> Event | Refusal:
+        """Let the model read the value, and the fast reader learn from it."""
+        try:
+            event = MODELS[kind].model_validate_json(record.value or b"")
+        except ValidationError as invalid:
+            problems = problems_of(invalid)
+            if problems[0]["type"] == "json_invalid":
+                return refuse(record, "not_json", "decode", problems)
+            return refuse(record, "schema_violation", "validate", problems)
+        if isinstance(resolve(self._book, event.flag_key, event.experiment_key, event.variation), Contract):
+            self._readers[kind].learn(event)
+        return event
+
+    def _place_in_time(
+        self,
+        kind: Kind,
+        records: Sequence[Record],
+        structs: Sequence[Struct],
+        times: npt.NDArray[np.int64],
+        now_us: int,
+    ) -> dict[int, Refusal]:
+        """Change `times` from the records' own to those of the events; return the refusals by row."""
+        record_times = times.copy()
+        wrong: dict[int, Refusal] = {}
+        texts = pa.array([struct.timestamp for struct in structs], pa.string())
+        given = texts.is_valid().to_numpy(zero_copy_only=False)
+        read = np.ones(len(times), dtype=np.bool_)
+        times[given], read[given] = parse_times(texts.drop_null() if texts.null_count else texts)
+        for row in _where(~given):
+            times[row], missing = _time_beside(records[row], int(times[row]))
+            if missing is not None:
+                wrong[row] = refuse(records[row], "schema_violation", "validate", [missing])
+        for row in _where(given & (~read | (times < EARLIEST))):
+            judgement = self._judge(kind, records[row])
+            if isinstance(judgement, Refusal):
+                wrong[row] = judgement
+        # In a usual batch nothing is ahead of both clocks; which of them counts is asked only of what is.
+        for row in _where(times > np.minimum(record_times, now_us) + self._max_future):
+            clock = int(record_times[row]) if records[row].timestamp_type == _APPEND_TIME else now_us
+            ahead = int(times[row]) - clock
+            if row not in wrong and (ahead > self._max_future or times[row] > LATEST):
+                early = problem(
+                    "future_timestamp", ("timestamp",), f"Input is {ahead // 1_000_000} s ahead of the clock"
+                )
+                wrong[row] = refuse(records[row], "future_timestamp", "validate", [early])
+        return wrong
+
+
+def _time_beside(record: Record, own: int) -> tuple[int, Problem | None]:
+    """Return the event time of a record without one in its body: its header's, else its own."""
+    marks = [value for name, value in record.headers if name == TIMESTAMP_HEADER]
+    if marks:
+        try:
+            own = parse_time((marks[-1] or b"").decode())
+        except ValueError:
+            own = 0
+    if own >= EARLIEST:
+        return own, None
+    if marks:
+        text = "Input should be an RFC 3339 time in or after the year 2000"
+        return own, problem("time_parsing", ("headers", TIMESTAMP_HEADER), text)
+    return own, problem("missing", ("timestamp",), "Field required, as the record's own time is before the year 2000")
+
+
+def _where(mask: npt.NDArray[np.bool_]) -> list[int]:
+    rows: list[int] = np.flatnonzero(mask).tolist()
+    return rows
+
+
+def _none() -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in EVENT], schema=EVENT)
+
+
+def _joined(parts: Sequence[Decoded]) -> Decoded:
+    table = pa.Table.from_batches([part.events for part in parts]).unify_dictionaries().combine_chunks()
+    return Decoded(
+        (table.to_batches() or [_none()])[0],
+        tuple(chain.from_iterable(part.refused for part in parts)),
+        frozenset[str]().union(*(part.versions for part in parts)),
+    )

@@ -1,0 +1,206 @@
+"""The command line: text for people, `--json` for machines; results on stdout, everything else on stderr.
+
+Exit codes: 0 fine, 1 found wrong, 2 usage, 3 cannot reach Kafka or storage, 4 partly done.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from contracts.errors import (
+    ContractError,
+    EvidenceError,
+    KafkaUnavailable,
+    SettingsError,
+    StorageUnavailable,
+)
+from pipeline.settings import load
+
+__all__ = ["Exit", "app", "main"]
+
+app = typer.Typer(
+    name="evidence",
+    help="Turn exposures, outcomes and guardrails from Kafka into Parquet facts, each exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="Make the topics, or see whether they are fit.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+StopAtEnd = Annotated[bool, typer.Option("--stop-at-end", help="Read to the end offsets of the start, and exit.")]
+CloseWindows = Annotated[bool, typer.Option("--close-windows", help="Then decide all that is open: input has ended.")]
+
+
+class Exit(IntEnum):
+    """What the exit code of every command says."""
+
+    FINE = 0
+    WRONG = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    PARTLY = 4
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr that says what to do next."""
+    with _errors():
+        app()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (SettingsError, ContractError) as error:
+        _fail(error, Exit.USAGE)
+    except (KafkaUnavailable, StorageUnavailable) as error:
+        _fail(error, Exit.UNREACHABLE)
+    except EvidenceError as error:
+        _fail(error, Exit.WRONG)
+    except BrokenPipeError:
+        sys.exit(Exit.FINE)  # whoever reads has seen enough, as in `evidence query … | head`
+
+
+def _fail(error: EvidenceError, code: Exit) -> None:
+    print(f"evidence: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - the result
+
+
+@topics_app.command("create")
+def topics_create(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
+    replication: Annotated[int, typer.Option(help="Replicas of each; -1 leaves it to the brokers.")] = -1,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Make those of the three topics and their dead-letter topics that are missing."""
+    from pipeline.flag_directory import FlagDirectory  # noqa: PLC0415 - each command loads what it needs
+    from pipeline.topics import create  # noqa: PLC0415
+
+    settings = load()
+    made = create(settings, FlagDirectory(settings.flags).read(), partitions, replication)
+    if as_json:
+        _say(json.dumps([{"topic": t.topic, "partitions": t.partitions, "made": t.made} for t in made]))
+        return
+    for topic in made:
+        _say(f"{topic.topic:<24} {topic.partitions:>4} partitions  {'made' if topic.made else 'was there'}")
+
+
+@topics_app.command("check")
+def topics_check(as_json: Json = False) -> None:  # noqa: FBT002
+    """Tell what is wrong with the topics: one line a problem, with its remedy. Exits 1 if an error is among them."""
+    from pipeline.flag_directory import FlagDirectory  # noqa: PLC0415
+    from pipeline.topics import check  # noqa: PLC0415
+
+    settings = load()
+    problems = check(settings, FlagDirectory(settings.flags).read())
+    if as_json:
+        fields = ("severity", "topic", "message", "remedy")
+        _say(json.dumps([{name: getattr(problem, name) for name in fields} for problem in problems]))
+    else:
+        for problem in problems:
+            _say(f"{problem.severity}: {problem.topic}: {problem.message}; {problem.remedy}")
+        if not problems:
+            _say("the topics are fit")
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(Exit.WRONG)
+
+
+@app.command()
+def worker(
+    stop_at_end: StopAtEnd = False,  # noqa: FBT002
+    close_windows: CloseWindows = False,  # noqa: FBT002
+) -> None:
+    """Read the topics and write the lake, until SIGTERM or the end of input."""
+    from pipeline.logs import configure  # noqa: PLC0415
+    from pipeline.worker import Worker  # noqa: PLC0415
+
+    if close_windows and not stop_at_end:
+        raise SettingsError("--close-windows goes with --stop-at-end: a stream that goes on has no end; add it")
+    settings = load()
+    configure(settings)
+    with _progress("offsets") as progress:
+        one = Worker(settings, stop_at_end=stop_at_end, close_windows=close_windows, progress=progress)
+        ended = asyncio.run(one.run())
+    if ended.stopped:
+        partitions = ", ".join(map(str, ended.stopped))
+        print(  # noqa: T201
+            f"evidence: partition {partitions} is stopped; see the dead letters, mend the producer, "
+            "then run: evidence resume",
+            file=sys.stderr,
+        )
+        raise typer.Exit(Exit.PARTLY)
+
+
+@app.command()
+def resume(as_json: Json = False) -> None:  # noqa: FBT002
+    """Let partitions go on that a circuit breaker stopped; running workers notice within seconds."""
+    from pipeline.resume import resume_all  # noqa: PLC0415
+
+    resumed = resume_all(load().lake)
+    if as_json:
+        _say(json.dumps([{"partition": p.partition, "topic": p.topic, "reason": p.reason} for p in resumed]))
+        return
+    for each in resumed:
+        _say(f"partition {each.partition}: goes on after {each.reason} of {each.topic}")
+    if not resumed:
+        _say("no partition is stopped")
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help='SQL over the views, such as "SELECT * FROM facts LIMIT 5".')],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Ask the lake in SQL (DuckDB) over its views: facts, events, unjoined, refused, account and more."""
+    from pipeline.query import ask  # noqa: PLC0415
+
+    answer = ask(load().lake, sql)
+    if as_json:
+        for row in answer.rows:
+            _say(json.dumps(dict(zip(answer.columns, row, strict=True)), default=str, allow_nan=False))
+    else:
+        _say(answer.text)
+
+
+@app.command()
+def demo(
+    home: Annotated[Path | None, typer.Option(help="A new directory for it; build/demo-… if not given.")] = None,
+    events: Annotated[int, typer.Option(min=2_000, help="About how many events to publish.")] = 20_000,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Publish an A/B test with planted faults to a broker of its own, run the worker, compare."""
+    from pipeline.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo(home, events=events, as_json_text=as_json))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how much is done of how much, where stderr is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done, _all: None
+        return
+    columns = (TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + what), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("", total=0, visible=False)
+        yield lambda done, total: shown.update(task, completed=done, total=total, visible=total > 0)
+
+
+if __name__ == "__main__":
+    main()

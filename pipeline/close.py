@@ -1,0 +1,318 @@
+"""The close: decides everything up to a watermark, in one SQL script over the open events of a partition.
+
+`close.sql` beside this module is the whole of the join. Here its inputs become small tables, and its results get the
+schemas of the lake. No clock, no Kafka, and no files but the ones named in `Due`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from contracts.columns import EVENT, utf8
+from sinks import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from contracts.flags import Contract
+
+__all__ = ["DEAD_LETTERS", "Closed", "Due", "Horizon", "Source", "close", "close_through"]
+
+Source: TypeAlias = str | pa.Table
+"""Rows of a table: the path of a local Parquet file, or a table in memory (text columns plain or dictionary-coded)."""
+
+DEAD_LETTERS: Final = pa.schema(
+    [
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        *(utf8(EVENT).field(name) for name in ("topic", "offset", "record_time", "key", "value", "headers")),
+    ]
+)
+"""What a close sends to the dead-letter topic: the record as it came, with the reason `late` or `no_exposure`."""
+
+_NEVER: Final = -(2**62)  # before any event: no watermark yet
+_ROWS_A_BATCH: Final = 16_384  # Arrow offsets are 32 bits: small batches leave 128 KiB for each value
+_FILE: Final = 2**40  # more than the rows of any file
+_SCRIPT: Final = files(__package__).joinpath("close.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How far a flag's events reach: its longest window of any version so far, and what is decided (both µs).
+
+    Events at or before `decided_through` that an earlier close has seen are decided; None before the first close.
+    """
+
+    longest_window: int
+    decided_through: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """All that a close of one partition reads. Times are µs since the epoch, durations µs.
+
+    `events` are rows of `contracts.columns.EVENT`: whatever the last close left undecided, and everything since.
+    An event whose offset is at or above `closed_offsets[topic]` (0 for a topic not named) is new, judged here first.
+    `horizons` has every flag, `contracts` every version that the events name. `residue` has the rows of earlier closes.
+    """
+
+    partition: int
+    closed_through: int | None
+    watermark: int
+    allowed_lateness: int
+    closed_offsets: Mapping[str, int]
+    horizons: Mapping[str, Horizon]
+    contracts: Mapping[str, "Contract"]
+    events: Sequence[Source]
+    residue: Sequence[Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a close decided, as tables of `sinks.tables`, and what it leaves to later ones.
+
+    Each new event is in exactly one of `events`, `unjoined` and `undecided`. The latter is one segment's rows, text in
+    plain columns and sorted by event time; it stands for all new events from now on. `residue` has the windows closed
+    here, `dead_letters` a copy of each unjoined record that tells of broken telemetry.
+    """
+
+    facts: pa.Table
+    events: pa.Table
+    unjoined: pa.Table
+    residue: pa.Table
+    undecided: pa.Table
+    dead_letters: pa.Table
+    horizons: Mapping[str, Horizon]
+
+
+def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = None) -> Closed:
+    """Decide all windows and events that are due at `due.watermark`; facts come sorted by flag and window start.
+
+    A pure function of `due`. Blocks for about a microsecond an event; beyond `memory_limit` it spills to
+    `temp_directory`. Raises ValueError when `due` contradicts itself.
+    """
+    with _script(due, memory_limit, temp_directory) as rows:
+        return Closed(
+            facts=rows("facts", tables.FACTS),
+            events=rows("joined", tables.EVENTS),
+            unjoined=rows("unjoined", tables.UNJOINED),
+            residue=rows("closed_residue", tables.RESIDUE),
+            undecided=rows("still_undecided", utf8(EVENT)),
+            dead_letters=rows("dead_letters", DEAD_LETTERS),
+            horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
+        )
+
+
+def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = None) -> int | None:
+    """Return the watermark (µs) at which nothing of `due` stays undecided, or None where nothing is open.
+
+    It is the greatest event time, plus longest window and lateness, of any open event; `due.watermark` plays no part.
+    """
+    with _script(replace(due, watermark=_NEVER), memory_limit, temp_directory, every_unit=True) as rows:
+        greatest: int | None = rows("last_ripening", pa.schema([("ripens", pa.int64())]))["ripens"][0].as_py()
+        return greatest
+
+
+def _after(horizon: Horizon, due: Due) -> Horizon:
+    decided = due.watermark - horizon.longest_window - due.allowed_lateness
+    if horizon.decided_through is not None:
+        decided = max(decided, horizon.decided_through)
+    return replace(horizon, decided_through=decided)
+
+
+@contextmanager
+def _script(
+    due: Due, memory_limit: str, temp_directory: str | None, *, every_unit: bool = False
+) -> "Iterator[Callable[[str, pa.Schema], pa.Table]]":
+    """Run the script over `due` and hand out the views it leaves, each cast to its schema."""
+    config: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+    }
+    if temp_directory is not None:
+        config["temp_directory"] = temp_directory
+    variables = {
+        "partition": due.partition,
+        "closed_through": _NEVER if due.closed_through is None else due.closed_through,
+        "watermark": due.watermark,
+        "allowed_lateness": due.allowed_lateness,
+        "every_unit": every_unit,
+    }
+    with duckdb.connect(config=config) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, value in variables.items():
+            connection.execute(f"SET VARIABLE {name} = {value}")
+        for name, table in _inputs(due).items():
+            connection.register(name, table)
+        _union(connection, "record", due.events, utf8(EVENT))
+        _union(connection, "residue", due.residue, tables.RESIDUE)
+        connection.execute(_SCRIPT.read_text(encoding="utf-8"))
+
+        def rows(view: str, schema: pa.Schema) -> pa.Table:
+            return _conform(connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH), schema)
+
+        yield rows
+
+
+def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[Source], schema: pa.Schema) -> None:
+    """Make a view over all rows of the sources, numbered by `place`: the files in one scan, each kind of table in one.
+
+    Maps become lists of entries: DuckDB checks each map it takes from Arrow for duplicate keys, at 0.4 µs an entry.
+    """
+    columns = [f'"{field.name}"' for field in schema]
+    scans = []
+    if paths := [source for source in sources if isinstance(source, str)]:
+        quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        read = [
+            f"map_entries({name}) AS {name}" if pa.types.is_map(field.type) else name
+            for name, field in zip(columns, schema, strict=True)
+        ]
+        read.append(f"file_index::BIGINT * {_FILE} + file_row_number AS place")
+        scans.append(f"SELECT {', '.join(read)} FROM read_parquet([{quoted}])")  # noqa: S608 (columns are ours)
+    place = _FILE * len(paths)
+    for number, table in enumerate(_tables(sources, schema)):
+        places = pa.array(np.arange(place, place := place + len(table)))
+        connection.register(f"{view}_{number}", _entries(table).append_column("place", places))
+        scans.append(f"SELECT {', '.join([*columns, 'place'])} FROM {view}_{number}")  # noqa: S608 (names are ours)
+    connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(scans)}")
+
+
+def _tables(sources: Sequence[Source], schema: pa.Schema) -> list[pa.Table]:
+    """Put together the tables in memory that have equal schemas; without any source, give an empty one."""
+    alike: dict[pa.Schema, list[pa.Table]] = {}
+    for source in sources:
+        if not isinstance(source, str):
+            alike.setdefault(source.schema.remove_metadata(), []).append(source.replace_schema_metadata(None))
+    return [pa.concat_tables(each) for each in alike.values()] if sources else [schema.empty_table()]
+
+
+def _entries(table: pa.Table) -> pa.Table:
+    """Turn maps into lists of entries; copies nothing."""
+    fields = [
+        field.with_type(pa.list_(pa.struct([("key", field.type.key_type), ("value", field.type.item_type)])))
+        if pa.types.is_map(field.type)
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give the rows the schema; lists of entries become maps, without copying."""
+    columns = [
+        pa.chunked_array([_map(chunk, field.type) for chunk in column.chunks], field.type)
+        if pa.types.is_map(field.type)
+        else column.cast(field.type)
+        for column, field in zip(table.select(schema.names).columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _map(entries: pa.ListArray, kind: pa.MapType) -> pa.MapArray:
+    pairs = pa.StructArray.from_arrays(entries.values.flatten(), fields=[kind.key_field, kind.item_field])
+    return pa.Array.from_buffers(
+        kind, len(entries), entries.buffers()[:2], entries.null_count, entries.offset, children=[pairs]
+    )
+
+
+# ── The small tables of the script ────────────────────────────────────────────────────────────────────────────────────
+
+_CONTRACT: Final = pa.schema(
+    [
+        ("version", pa.int32()),
+        ("contract_version", pa.string()),
+        ("flag_key", pa.string()),
+        ("experiment_key", pa.string()),
+        ("window_us", pa.int64()),
+        ("assignment_unit", pa.string()),
+        ("eligible_segment", pa.string()),
+        ("exclusions", pa.list_(pa.string())),
+        ("attributes", pa.list_(pa.string())),
+        ("has_states", pa.bool_()),
+    ]
+)
+_ROUTE: Final = pa.schema(
+    [
+        ("version", pa.int32()),
+        ("variation", pa.string()),
+        ("model_route", pa.string()),
+        ("prompt_version", pa.string()),
+        ("retrieval_profile", pa.string()),
+    ]
+)
+_LADDER: Final = pa.schema(
+    [("version", pa.int32()), ("state", pa.string()), ("begins", pa.int64()), ("ends", pa.int64())]
+)
+_METRIC: Final = pa.schema(
+    [
+        ("version", pa.int32()),
+        ("name", pa.string()),
+        ("event", pa.string()),
+        ("field", pa.string()),
+        ("aggregate", pa.string()),
+        ("window_us", pa.int64()),
+    ]
+)
+_HORIZON: Final = pa.schema(
+    [("flag_key", pa.string()), ("longest_window", pa.int64()), ("decided_through", pa.int64())]
+)
+_CLOSED_OFFSET: Final = pa.schema([("topic", pa.string()), ("next_offset", pa.int64())])
+
+
+def _inputs(due: Due) -> dict[str, pa.Table]:
+    contracts = list(enumerate(due.contracts.values()))
+    return {
+        "contract": _table(_CONTRACT, (_contract(code, contract) for code, contract in contracts)),
+        "route": _table(
+            _ROUTE,
+            (
+                (code, variation, route.model_route, route.prompt_version, route.retrieval_profile)
+                for code, contract in contracts
+                for variation, route in contract.variations.items()
+            ),
+        ),
+        "ladder": _table(_LADDER, (row for code, contract in contracts for row in _ladder(code, contract))),
+        "metric": _table(
+            _METRIC,
+            (
+                (code, metric.name, metric.event, metric.field, metric.aggregate, metric.window_us)
+                for code, contract in contracts
+                for metric in contract.metrics
+            ),
+        ),
+        "horizon": _table(_HORIZON, ((f, h.longest_window, h.decided_through) for f, h in due.horizons.items())),
+        "closed_offset": _table(_CLOSED_OFFSET, due.closed_offsets.items()),
+    }
+
+
+def _contract(code: int, contract: "Contract") -> tuple[object, ...]:
+    return (
+        code,
+        contract.version,
+        contract.flag_key,
+        contract.experiment_key,
+        contract.window_us,
+        contract.assignment_unit,
+        contract.eligible_segment,
+        list(contract.exclusions),
+        None if contract.attributes is None else list(contract.attributes),
+        bool(contract.states),
+    )
+
+
+def _ladder(code: int, contract: "Contract") -> "Iterator[tuple[object, ...]]":
+    """Yield each state with its span; the last one has no end."""
+    begins = [begin for _, begin in contract.states]
+    for (state, begin), end in zip(contract.states, [*begins[1:], -_NEVER], strict=False):
+        yield code, state, begin, end
+
+
+def _table(schema: pa.Schema, rows: "Iterable[tuple[object, ...]]") -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)

@@ -1,0 +1,622 @@
+-- The close: from the open events of one partition to facts, joined events and unjoined ones.
+--
+-- Given, as tables or views
+--   record         one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries, and
+--                  `place`, a number for the row
+--   residue        one row a window that an earlier close has closed
+--   contract       one row a contract version; `version` is its number in this script
+--   route          one row a variation of a version: what it is to run
+--   ladder         one row a state of a version's experiment, valid in [begins, ends)
+--   metric         one row a metric of a version
+--   horizon        one row a flag: its longest window, and the time through which old events are decided
+--   closed_offset  one row a topic: offsets below it were judged by an earlier close
+-- and, as variables, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`, `partition`,
+-- and `every_unit`: look at all units, not just at those for which something is decided.
+--
+-- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `closed_residue`,
+-- `still_undecided`, `dead_letters` and `last_ripening`. Times are microseconds since the epoch, intervals half-open.
+
+CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
+CREATE TEMP MACRO crosses(a_start, a_end, b_start, b_end) AS a_start < b_end AND b_start < a_end;
+-- `conversation`, `conversation_id` and `conversationId` name one unit
+CREATE TEMP MACRO unit_name(name) AS lower(regexp_replace(name, '(_id|Id)$', ''));
+-- the order of events: time, then the rank among those of one time
+CREATE TEMP MACRO moment(t, tie) AS (t::HUGEINT << 32) + tie;
+
+-- one row an event as it was read; new ones were not judged by an earlier close
+CREATE TEMP VIEW placed AS
+SELECT record.*, "offset" >= coalesce(next_offset, 0) AS is_new
+FROM record LEFT JOIN closed_offset USING (topic);
+
+
+-- ── Active units: those of which this close may decide something ──────────────────────────────────────────────────────
+
+-- one row an active unit of a flag; an event at or before `gone_by` is decided if old and late if new
+CREATE TEMP TABLE unit AS
+WITH
+
+horizons AS (
+    SELECT
+        flag_key,
+        longest_window,
+        greatest(
+            decided_through,
+            getvariable('closed_through') - longest_window - getvariable('allowed_lateness')
+        ) AS gone_by
+    FROM horizon
+),
+
+-- one row an event that would now be late, close its window, or expire without one
+ripe AS (
+    SELECT flag_key, unit_id
+    FROM placed
+    JOIN horizons USING (flag_key)
+    JOIN contract USING (contract_version)
+    WHERE
+        (is_new OR epoch_us(event_time) > gone_by)
+        AND (
+            getvariable('every_unit')
+            OR epoch_us(event_time) <= gone_by
+            OR ripens_at(epoch_us(event_time), CASE kind WHEN 'exposure' THEN window_us ELSE longest_window END)
+                <= getvariable('watermark')
+        )
+),
+
+-- one row a new event of a unit with closed windows: it may be late
+returning_event AS (SELECT flag_key, unit_id FROM placed SEMI JOIN residue USING (flag_key, unit_id) WHERE is_new),
+
+active AS (FROM ripe UNION FROM returning_event)
+
+SELECT flag_key, unit_id, longest_window, gone_by, row_number() OVER () AS unit
+FROM active JOIN horizons USING (flag_key);
+
+-- one row a variation's name; numbers have the order of the names
+CREATE TEMP TABLE variation AS
+SELECT variation AS variation_name, row_number() OVER (ORDER BY variation) AS variation
+FROM (SELECT variation FROM route UNION SELECT variation FROM residue);
+
+-- one row a closed window of an active unit
+CREATE TEMP TABLE closed_window AS
+SELECT unit, variation.variation, epoch_us(window_start) AS starts, epoch_us(window_end) AS ends
+FROM residue
+JOIN unit USING (flag_key, unit_id)
+JOIN variation ON variation_name = residue.variation;
+
+-- one row an event of an active unit that is new, or old and not yet gone by
+CREATE TEMP TABLE event AS
+SELECT
+    place,
+    unit,
+    variation.variation,
+    version,
+    topic,
+    kind = 'exposure' AS exposes,
+    kind = 'outcome' AS measures,
+    epoch_us(event_time) AS t,
+    0 AS tie,
+    longest_window,
+    hash(event_id) AS id_hash,
+    event_id IS NOT NULL AS has_id,
+    is_new,
+    coalesce(t <= gone_by, false) AS gone
+FROM placed
+JOIN unit USING (flag_key, unit_id)
+JOIN variation ON variation_name = placed.variation
+JOIN contract USING (contract_version)
+WHERE is_new OR NOT gone;
+
+
+-- ── Order: event time, then value, topic and offset ───────────────────────────────────────────────────────────────────
+
+-- one row an event that shares its event time with another of its unit; `tie` is its rank among them
+CREATE TEMP TABLE tied AS
+WITH
+
+shared AS (SELECT unit, t FROM event GROUP BY unit, t HAVING count(*) > 1),
+
+sharing AS (SELECT place, unit, t FROM event SEMI JOIN shared USING (unit, t))
+
+SELECT place, value, row_number() OVER (PARTITION BY unit, t ORDER BY value, topic, "offset") AS tie
+FROM record JOIN sharing USING (place);
+
+UPDATE event SET tie = tied.tie FROM tied WHERE tied.place = event.place;
+
+
+-- ── Metric windows ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- one row a new exposure that comes too late: after its time, or over a window that is closed
+CREATE TEMP TABLE late_exposure AS
+SELECT place
+FROM event
+WHERE exposes AND is_new AND (
+    gone
+    OR EXISTS (
+        FROM closed_window AS closed
+        WHERE closed.unit = event.unit
+            AND crosses(event.t, event.t + event.longest_window, closed.starts, closed.ends)
+    )
+);
+
+-- one row an old exposure that a closed window of its variation holds
+CREATE TEMP TABLE spent_exposure AS
+SELECT place
+FROM event JOIN closed_window USING (unit, variation)
+WHERE exposes AND NOT is_new AND t >= starts AND t < ends;
+
+-- one row an exposure that opens a window or belongs to one
+CREATE TEMP TABLE exposure AS
+SELECT place, unit, variation, version, t, moment(t, tie) AS moment, t + window_us AS ends
+FROM event
+JOIN contract USING (version)
+ANTI JOIN late_exposure USING (place)
+ANTI JOIN spent_exposure USING (place)
+WHERE exposes;
+
+-- one row the exposure that opens a window
+CREATE TEMP TABLE opener AS
+WITH RECURSIVE
+
+first_opener AS (
+    SELECT unit, variation, arg_min(place, moment) AS place, arg_min(ends, moment) AS ends, max(t) AS last_t
+    FROM exposure
+    GROUP BY unit, variation
+),
+
+-- one row an exposure after the first window of its unit and variation
+uncovered AS (
+    SELECT exposure.*
+    FROM exposure JOIN (FROM first_opener WHERE last_t >= ends) AS first_opener USING (unit, variation)
+    WHERE t >= first_opener.ends
+),
+
+-- round by round, the earliest exposure not yet covered
+next_opener AS (
+    SELECT unit, variation, place, ends FROM first_opener
+    UNION ALL
+    SELECT unit, variation, arg_min(uncovered.place, moment), arg_min(uncovered.ends, moment)
+    FROM next_opener JOIN uncovered USING (unit, variation)
+    WHERE t >= next_opener.ends
+    GROUP BY unit, variation
+)
+
+SELECT place FROM next_opener;
+
+-- one row a window of an active unit: closed by an earlier close, closing in this one, or left open
+CREATE TEMP TABLE metric_window AS
+WITH
+
+opened AS (
+    SELECT
+        place AS opener, unit, variation, version, t AS starts, ends,
+        CASE WHEN ends + getvariable('allowed_lateness') <= getvariable('watermark') THEN 'closing' ELSE 'open' END
+            AS stage
+    FROM exposure SEMI JOIN opener USING (place)
+),
+
+all_windows AS (
+    FROM opened
+    UNION ALL BY NAME
+    SELECT unit, variation, starts, ends, 'closed' AS stage FROM closed_window
+)
+
+SELECT row_number() OVER () AS metric_window, * FROM all_windows;
+
+
+-- ── Attachment ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- one row an event that no earlier close has decided, with the window of its own variation that holds it
+CREATE TEMP TABLE attached AS
+SELECT
+    place, event.unit, event.version, topic, exposes, measures, t, tie, longest_window, id_hash, has_id, is_new, gone,
+    metric_window, opener, starts, stage
+FROM event
+LEFT JOIN metric_window
+    ON metric_window.unit = event.unit AND metric_window.variation = event.variation AND t >= starts AND t < ends
+WHERE is_new OR stage IS DISTINCT FROM 'closed';
+
+-- one row an outcome or guardrail that only a window of another variation holds: the earliest
+CREATE TEMP TABLE mismatched AS
+WITH
+
+astray AS (SELECT place, unit, t FROM attached WHERE metric_window IS NULL AND NOT exposes)
+
+SELECT place, metric_window, starts, stage
+FROM astray JOIN metric_window USING (unit)
+WHERE t >= starts AND t < ends
+QUALIFY row_number() OVER (PARTITION BY place ORDER BY starts, variation) = 1;
+
+-- one row an event that no earlier close has decided, with the window that it falls to
+CREATE TEMP VIEW held AS
+WITH
+
+falling AS (
+    SELECT
+        attached.* EXCLUDE (metric_window, starts, stage),
+        coalesce(attached.metric_window, mismatched.metric_window) AS metric_window,
+        coalesce(attached.starts, mismatched.starts) AS starts,
+        coalesce(attached.stage, mismatched.stage) AS stage,
+        mismatched.place IS NOT NULL AS is_mismatched,
+        late_exposure.place IS NOT NULL AS is_late_exposure
+    FROM attached
+    LEFT JOIN mismatched USING (place)
+    LEFT JOIN late_exposure USING (place)
+)
+
+SELECT *, is_late_exposure OR (gone AND is_new) OR coalesce(stage = 'closed', false) AS late
+FROM falling
+WHERE is_new OR stage IS DISTINCT FROM 'closed';
+
+-- one row an event that repeats an earlier one of its closing window and topic
+CREATE TEMP TABLE duplicate AS
+WITH
+
+closing AS (
+    SELECT place, metric_window, topic, t, tie, id_hash, has_id FROM held WHERE stage = 'closing' AND NOT late
+),
+
+-- one row an ID that may occur more than once
+shared_id AS (SELECT metric_window, topic, id_hash FROM closing WHERE has_id GROUP BY ALL HAVING count(*) > 1),
+
+with_id AS (
+    SELECT place, metric_window, closing.topic, t, tie, event_id
+    FROM record
+    JOIN (FROM closing SEMI JOIN shared_id USING (metric_window, topic, id_hash) WHERE has_id) AS closing USING (place)
+),
+
+same_id AS (
+    SELECT place FROM with_id
+    QUALIFY row_number() OVER (PARTITION BY metric_window, topic, event_id ORDER BY t, tie) > 1
+),
+
+same_bytes AS (
+    SELECT place FROM closing JOIN tied USING (place)
+    WHERE NOT has_id
+    QUALIFY row_number() OVER (PARTITION BY metric_window, topic, t, value ORDER BY closing.tie) > 1
+)
+
+FROM same_id UNION ALL FROM same_bytes;
+
+
+-- ── Fates ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- one row an outcome or guardrail that expires without a window; `after_window` where one of its unit had just ended
+CREATE TEMP TABLE windowless AS
+SELECT
+    place,
+    EXISTS (
+        FROM metric_window
+        WHERE metric_window.unit = held.unit
+            AND ends > held.t - held.longest_window AND ends <= held.t
+    ) AS after_window
+FROM held
+WHERE stage IS NULL AND NOT exposes AND ripens_at(t, longest_window) <= getvariable('watermark');
+
+-- one row an event that no earlier close has decided, and what becomes of it
+CREATE TEMP TABLE fate AS
+SELECT
+    place, exposes, measures, t, tie, longest_window, metric_window, starts, is_mismatched,
+    place = opener AS opens,
+    CASE
+        WHEN late THEN 'late'
+        WHEN stage = 'open' THEN 'undecided'
+        WHEN duplicate.place IS NOT NULL THEN 'duplicate'
+        WHEN stage = 'closing' THEN 'joined'
+        WHEN after_window THEN 'outside_window'
+        WHEN NOT after_window THEN 'no_exposure'
+        ELSE 'undecided'
+    END AS fate
+FROM held
+LEFT JOIN duplicate USING (place)
+LEFT JOIN windowless USING (place);
+
+
+-- ── Facts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- one row a joined outcome that is measured: its readings for the metrics of its window's contract
+CREATE TEMP TABLE outcome AS
+WITH
+
+-- one row an event name of a version, with all metrics that read it
+plan AS (
+    SELECT
+        version, event,
+        list({name: name, field: field, aggregate: aggregate, window_us: window_us} ORDER BY name) AS metrics
+    FROM metric
+    GROUP BY version, event
+),
+
+measuring AS (
+    SELECT place, metric_window, t, tie, t - fate.starts AS since_start, version
+    FROM fate JOIN metric_window USING (metric_window)
+    WHERE fate = 'joined' AND measures AND NOT is_mismatched
+),
+
+named AS (
+    SELECT
+        metric_window, t, tie, since_start, metrics,
+        list_transform("values", lambda entry: entry.key) AS fields,
+        list_transform("values", lambda entry: entry.value) AS numbers
+    FROM record
+    JOIN measuring USING (place)
+    JOIN plan USING (version, event)
+)
+
+SELECT
+    metric_window, t, tie,
+    [
+        {
+            name: metric.name,
+            aggregate: metric.aggregate,
+            reading: CASE metric.aggregate
+                WHEN 'count' THEN 1
+                WHEN 'any' THEN (numbers[list_position(fields, metric.field)] <> 0)::DOUBLE
+                WHEN 'all' THEN (numbers[list_position(fields, metric.field)] <> 0)::DOUBLE
+                ELSE numbers[list_position(fields, metric.field)]
+            END
+        }
+        for metric in metrics
+        if since_start < metric.window_us AND (metric.field IS NULL OR list_contains(fields, metric.field))
+    ] AS readings
+FROM named;
+
+-- one row a closing window with measured outcomes
+CREATE TEMP TABLE measured AS
+WITH
+
+several AS (SELECT metric_window FROM outcome GROUP BY metric_window HAVING count(*) > 1),
+
+-- a reading alone is its own aggregate
+from_one AS (
+    SELECT metric_window, [{key: reading.name, value: reading.reading} for reading in readings] AS metrics
+    FROM outcome ANTI JOIN several USING (metric_window)
+),
+
+reading AS (
+    SELECT metric_window, t, tie, unnest(readings, max_depth := 2)
+    FROM outcome SEMI JOIN several USING (metric_window)
+),
+
+from_several AS (
+    SELECT
+        metric_window, name AS key,
+        CASE aggregate
+            WHEN 'last' THEN arg_max(reading, moment(t, tie))
+            WHEN 'first' THEN arg_min(reading, moment(t, tie))
+            WHEN 'sum' THEN sum(reading ORDER BY t, tie)
+            WHEN 'mean' THEN avg(reading ORDER BY t, tie)
+            WHEN 'count' THEN sum(reading)
+            WHEN 'max' THEN max(reading)
+            WHEN 'any' THEN max(reading)
+            WHEN 'min' THEN min(reading)
+            WHEN 'all' THEN min(reading)
+        END AS value
+    FROM reading
+    GROUP BY metric_window, name, aggregate
+)
+
+FROM from_one
+UNION ALL
+SELECT metric_window, list({key: key, value: value} ORDER BY key) FROM from_several GROUP BY metric_window;
+
+-- one row a closing window with outcomes or guardrails
+CREATE TEMP TABLE followed AS
+SELECT
+    metric_window,
+    count(*) FILTER (measures) AS outcomes,
+    count(*) FILTER (NOT measures) AS guardrails,
+    bool_or(is_mismatched) AS has_mismatched
+FROM fate
+WHERE fate = 'joined' AND NOT exposes
+GROUP BY metric_window;
+
+-- one row a closing window that overlaps a window of another variation
+CREATE TEMP TABLE crossing AS
+WITH
+
+several AS (SELECT unit FROM metric_window GROUP BY unit HAVING min(variation) < max(variation)),
+
+candidate AS (FROM metric_window SEMI JOIN several USING (unit))
+
+SELECT DISTINCT this.metric_window
+FROM candidate AS this JOIN candidate AS other USING (unit)
+WHERE
+    this.stage = 'closing'
+    AND this.variation <> other.variation
+    AND crosses(this.starts, this.ends, other.starts, other.ends);
+
+-- one row a joined exposure: what ran, and how it departs from the contract of its window
+CREATE TEMP VIEW run AS
+SELECT
+    record.*,
+    fate.metric_window,
+    opens,
+    t,
+    metric_window.version,
+    NOT fallback_used AND (
+        coalesce(record.model_route <> route.model_route, false)
+        OR coalesce(record.prompt_version <> route.prompt_version, false)
+        OR coalesce(record.retrieval_profile <> route.retrieval_profile, false)
+    ) AS drifts,
+    CASE
+        WHEN contract.assignment_unit IS NULL OR record.assignment_unit = contract.assignment_unit THEN false
+        ELSE unit_name(record.assignment_unit) <> unit_name(contract.assignment_unit)
+    END AS mistaken_unit,
+    CASE
+        WHEN segments IS NULL THEN false
+        ELSE list_has_any(segments, exclusions)
+            OR coalesce(len(segments) > 0 AND NOT list_contains(segments, eligible_segment), false)
+    END AS excluded
+FROM record
+JOIN fate USING (place)
+JOIN metric_window USING (metric_window)
+JOIN contract USING (version)
+JOIN route ON route.version = metric_window.version AND route.variation = record.variation
+WHERE fate = 'joined' AND exposes;
+
+-- one row a closing window with more exposures than its first
+CREATE TEMP TABLE exposed_again AS
+SELECT
+    metric_window,
+    count(*) AS exposures,
+    count(*) FILTER (fallback_used) AS fallbacks,
+    max(t) AS last_t,
+    bool_or(drifts) AS drifts,
+    bool_or(mistaken_unit) AS mistaken_unit,
+    bool_or(excluded) AS excluded
+FROM run
+WHERE NOT opens
+GROUP BY metric_window;
+
+-- one row a closing window
+CREATE TEMP VIEW facts AS
+WITH
+
+flagged AS (
+    SELECT
+        run.*,
+        contract.experiment_key,
+        contract.contract_version AS opened_under,
+        contract.attributes AS kept_attributes,
+        starts,
+        metric_window.ends,
+        ladder.state,
+        coalesce(last_t, t) AS last_exposure_at,
+        1 + coalesce(again.exposures, 0) AS exposures,
+        fallback_used::BIGINT + coalesce(again.fallbacks, 0) AS fallbacks,
+        coalesce(outcomes, 0) AS outcomes,
+        coalesce(guardrails, 0) AS guardrails,
+        coalesce(metrics, []) AS metrics,
+        list_filter([
+            CASE WHEN fallback_used OR again.fallbacks > 0 THEN 'fallback_contaminated' END,
+            CASE WHEN has_mismatched THEN 'variation_mismatch' END,
+            CASE WHEN run.drifts OR again.drifts THEN 'route_drift' END,
+            CASE WHEN crossing.metric_window IS NOT NULL THEN 'crossover' END,
+            CASE WHEN run.mistaken_unit OR again.mistaken_unit THEN 'assignment_unit_mismatch' END,
+            CASE WHEN run.excluded OR again.excluded THEN 'excluded_unit' END,
+            CASE
+                WHEN has_states AND (ladder.state IS NULL OR ladder.state IN ('offline', 'cleanup')) THEN 'wrong_state'
+            END
+        ], lambda flag: flag IS NOT NULL) AS flags
+    FROM run
+    JOIN metric_window USING (metric_window)
+    JOIN contract ON contract.version = run.version
+    LEFT JOIN ladder ON ladder.version = run.version AND starts >= ladder.begins AND starts < ladder.ends
+    LEFT JOIN exposed_again AS again USING (metric_window)
+    LEFT JOIN followed USING (metric_window)
+    LEFT JOIN measured USING (metric_window)
+    LEFT JOIN crossing USING (metric_window)
+    WHERE opens
+)
+
+SELECT
+    flag_key,
+    experiment_key,
+    unit_id,
+    assignment_unit,
+    variation,
+    state,
+    make_timestamptz(starts) AS window_start,
+    make_timestamptz(ends) AS window_end,
+    make_timestamptz(last_exposure_at) AS last_exposure_at,
+    exposures,
+    fallbacks,
+    model_route,
+    prompt_version,
+    retrieval_profile,
+    outcomes,
+    guardrails,
+    metrics,
+    flags,
+    len(flags) = 0 AS clean,
+    CASE
+        WHEN attributes IS NULL THEN []
+        WHEN kept_attributes IS NULL THEN attributes
+        ELSE list_filter(attributes, lambda entry: list_contains(kept_attributes, entry.key))
+    END AS attributes,
+    opened_under AS contract_version
+FROM flagged
+ORDER BY flag_key, starts, unit_id, variation;
+
+
+-- ── What else is decided, and what is not ─────────────────────────────────────────────────────────────────────────────
+
+-- one row a joined event
+CREATE TEMP VIEW joined AS
+SELECT
+    record.flag_key,
+    record.unit_id,
+    CASE WHEN is_mismatched THEN window_variation ELSE record.variation END AS fact_variation,
+    make_timestamptz(starts) AS window_start,
+    kind,
+    topic,
+    getvariable('partition') AS partition,
+    "offset",
+    event,
+    event_time,
+    record.variation,
+    is_mismatched AS mismatched,
+    coalesce("values", []) AS "values",
+    model_route,
+    prompt_version,
+    retrieval_profile,
+    fallback_used,
+    guardrail,
+    severity,
+    confirmed,
+    contract_version
+FROM record
+JOIN (
+    SELECT place, starts, is_mismatched FROM fate WHERE fate = 'joined'
+) AS joined USING (place)
+LEFT JOIN (
+    SELECT place, variation_name AS window_variation
+    FROM mismatched JOIN metric_window USING (metric_window) JOIN variation USING (variation)
+) USING (place);
+
+-- one row an event that is decided and belongs to no fact
+CREATE TEMP VIEW unjoined AS
+SELECT
+    fate AS reason,
+    topic,
+    getvariable('partition') AS partition,
+    "offset",
+    event_time,
+    flag_key,
+    unit_id,
+    variation,
+    decode(value) AS value,
+    contract_version
+FROM record JOIN (SELECT place, fate FROM fate WHERE fate NOT IN ('joined', 'undecided')) USING (place);
+
+-- one row an unjoined event that says that telemetry is broken
+CREATE TEMP VIEW dead_letters AS
+SELECT fate AS reason, 'close' AS stage, topic, "offset", record_time, key, value, headers
+FROM record JOIN (SELECT place, fate FROM fate WHERE fate IN ('late', 'no_exposure')) USING (place);
+
+-- one row a window that this close has closed
+CREATE TEMP VIEW closed_residue AS
+SELECT
+    flag_key,
+    unit_id,
+    variation_name AS variation,
+    make_timestamptz(starts) AS window_start,
+    make_timestamptz(ends) AS window_end
+FROM metric_window
+JOIN unit USING (unit)
+JOIN variation USING (variation)
+WHERE stage = 'closing';
+
+-- one row a new event that waits for a later close
+CREATE TEMP TABLE waiting AS
+WITH decided AS (SELECT place FROM fate WHERE fate <> 'undecided')
+
+SELECT place FROM placed ANTI JOIN decided USING (place) WHERE is_new;
+
+CREATE TEMP VIEW still_undecided AS
+SELECT record.* EXCLUDE (place) FROM record SEMI JOIN waiting USING (place) ORDER BY event_time;
+
+-- one row: the time at which the last open event will be decided
+CREATE TEMP VIEW last_ripening AS
+SELECT max(ripens_at(t, longest_window)) AS ripens
+FROM fate
+WHERE fate = 'undecided';

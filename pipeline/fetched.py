@@ -1,0 +1,24 @@
+"""What one fetch brought of one partition: the message that goes from the transport to a partition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contracts.decode import Record
+
+__all__ = ["Fetched"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The records of one fetch, in offset order.
+
+    `records` have offsets in `[start, next_offset)`; what is missing there (control records, aborted or compacted ones)
+    is never delivered. `at_end` says that a response after the last record found nothing more. `lost` says that
+    `start` is no longer (or not yet) an offset of the partition; then nothing else is known.
+    """
+
+    start: int
+    next_offset: int
+    records: Sequence[Record]
+    at_end: bool
+    lost: bool = False

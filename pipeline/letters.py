@@ -1,0 +1,104 @@
+"""How refused records become dead letters, and dead letters become records to send."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from contracts.dead_letters import ORIGIN_HEADER, REPLAY_COUNT_HEADER, DeadLetter
+from contracts.decode import Refusal
+from pipeline.outbox import Letter
+from pipeline.preflight import DLQ_SUFFIX
+
+__all__ = ["Sender"]
+
+_CLOSE_MESSAGES: Final = {
+    "late": "it came after its metric window was decided",
+    "no_exposure": "its unit has no exposure in the metric window before it",
+}
+
+# A dead letter that its topic refuses for size keeps this much of the value, then none.
+CUT_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends dead letters: their headers name it."""
+
+    group: str
+    version: str
+
+    def refused(self, refusal: Refusal, topic: str, partition: int, now: int) -> Letter:
+        """Return the dead letter of a record that was refused on reading, at `now` (µs)."""
+        record = refusal.record
+        return _letter(
+            DeadLetter(
+                topic=topic,
+                partition=partition,
+                offset=record.offset,
+                reason=refusal.reason,
+                stage=refusal.stage,
+                message=refusal.message,
+                details=refusal.details,
+                group=self.group,
+                failed_at_us=now,
+                timestamp_us=max(record.timestamp, 0) * 1000,
+                version=self.version,
+                replay_count=_replays(record.headers),
+                key=record.key,
+                value=record.value,
+                original_headers=tuple(record.headers),
+            )
+        )
+
+    def closed(self, row: Mapping[str, Any], partition: int, now: int) -> Letter:
+        """Return the dead letter of an event that a close left unjoined, at `now` (µs).
+
+        `row` is one of `close.DEAD_LETTERS`. The details of a rerouted copy say so: it may be late for that alone.
+        """
+        headers = [(header["key"], header["value"]) for header in row["headers"] or ()]
+        rerouted = any(name == ORIGIN_HEADER for name, _ in headers)
+        message = _CLOSE_MESSAGES[row["reason"]]
+        return _letter(
+            DeadLetter(
+                topic=row["topic"],
+                partition=partition,
+                offset=row["offset"],
+                reason=row["reason"],
+                stage="close",
+                message=message,
+                details=json.dumps([{"type": "rerouted", "loc": [], "msg": "a copy of a misplaced record"}] * rerouted),
+                group=self.group,
+                failed_at_us=now,
+                timestamp_us=row["record_time"],
+                version=self.version,
+                replay_count=_replays(headers),
+                key=row["key"],
+                value=row["value"],
+                original_headers=headers,
+            )
+        )
+
+
+def _replays(headers: Any) -> int:  # noqa: ANN401 - pairs of name and bytes
+    counts = [value for name, value in headers if name == REPLAY_COUNT_HEADER and value]
+    return int(counts[-1]) if counts and counts[-1].isdigit() else 0
+
+
+def _letter(letter: DeadLetter) -> Letter:
+    return Letter(
+        topic=letter.topic + DLQ_SUFFIX,
+        partition=letter.partition,
+        key=letter.key,
+        value=letter.value,
+        headers=letter.headers(),
+        timestamp=letter.failed_at_us // 1000,
+        shrunk=lambda: _letter(_shrunk(letter)),
+    )
+
+
+def _shrunk(letter: DeadLetter) -> DeadLetter:
+    """Return it with less of the record: the value first, then its own headers, then its key."""
+    if letter.value:
+        return letter.truncated(CUT_BYTES if len(letter.value) > CUT_BYTES else 0)
+    return replace(letter, original_headers=()) if letter.original_headers else replace(letter, key=None)

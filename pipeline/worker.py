@@ -1,0 +1,522 @@
+"""The worker: Faust moves whole fetches in, partitions take them, checkpoints make them durable.
+
+One event loop reads and decodes; checkpoints run in one thread beside it, one at a time. Each partition that is
+assigned has a record here (`_Owned`); what a partition and a checkpoint are is told in `partition` and `checkpoint`.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from faust.types import TP, StreamT
+from faust.types.web import Request, Response, View
+
+from contracts.columns import KINDS
+from contracts.decode import Decoder
+from contracts.errors import EvidenceError, Fenced, KafkaUnavailable, StorageUnavailable, TopicsUnfit
+from contracts.events import Kind
+from contracts.flags import ContractBook
+from contracts.times import format_time
+from pipeline.app import make_app
+from pipeline.breaker import Limits
+from pipeline.checkpoint import Checkpointer, genesis
+from pipeline.continuity import beginning, check_continuity, lost_offsets
+from pipeline.fetched import Fetched
+from pipeline.flag_directory import FlagDirectory
+from pipeline.group import check_group, lake_mark
+from pipeline.letters import Sender
+from pipeline.outbox import Letter, Outbox
+from pipeline.partition import Frozen, Partition, Rules
+from pipeline.schedule import close_is_due
+from pipeline.settings import Settings
+from pipeline.topics import TopicState, topic_states
+from pipeline.version import VERSION
+from sinks.lineage import open_lake
+from sinks.manifest import Manifest, Stopped
+from sinks.storage import LocalStorage
+
+__all__ = ["Ended", "Worker"]
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.2  # how often watermarks advance and what is due is looked for
+RETRY_S: Final = 5.0  # between tries to reach a storage that failed
+RELOAD_S: Final = 5.0  # between looks at the flag files
+RECHECK_S: Final = 60.0  # between looks at topic IDs, partition counts and the group's lake
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a worker ended: the partitions that a breaker stopped."""
+
+    stopped: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition that is assigned to this worker.
+
+    `base` is its newest manifest, `targets` the end offsets of the start by topic; `closed_at` and `close_took` are
+    monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no longer assigned.
+    """
+
+    partition: Partition
+    base: Manifest
+    targets: Mapping[str, int]
+    closed_at: int
+    close_took: int = 0
+    running: asyncio.Task[None] | None = None
+    urgent: bool = False
+    lost: bool = False
+
+
+class Worker:
+    """One process that owns some partitions of the group, until it is told to stop or has nothing left to read."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        stop_at_end: bool = False,
+        close_windows: bool = False,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> None:
+        """Read the contracts and open the lake and the topics; raises what is wrong with any of them.
+
+        `stop_at_end` reads to the end offsets of the start and ends; `close_windows` then decides all that is open.
+        `progress` hears how many offsets are read, of how many.
+        """
+        self._settings = settings
+        self._stop_at_end = stop_at_end
+        self._close_windows = close_windows
+        self._progress = progress
+        self._kinds: dict[str, Kind] = dict(zip(settings.topics, KINDS, strict=True))
+        self._flags = FlagDirectory(settings.flags)
+        self._storage = LocalStorage(settings.lake)
+        book = self._flags.read()
+        states = topic_states(settings)
+        self._lake_id = open_lake(self._storage, lambda: uuid4().hex)
+        check_group(settings, self._lake_id, next(iter(states.values())).partitions)
+        self._writer = uuid4().hex[:8]
+        self._attempts = 0
+        self._giving_up = threading.Event()
+        self._scratch = TemporaryDirectory(prefix="evidence-")
+        self._outbox = Outbox(settings.librdkafka())
+        self._checkpointer = Checkpointer(
+            self._storage,
+            send=self._outbox.send,
+            flush=lambda: self._outbox.flush(self._giving_up.is_set),
+            clock=_now,
+            new_id=self._new_id,
+            allowed_lateness=settings.allowed_lateness,
+            memory_limit=settings.memory_limit,
+            temp_directory=self._scratch.name,
+        )
+        self._decoder = self._decoder_of(book)
+        self._rules = Rules(
+            sender=Sender(settings.group, VERSION),
+            partitions=0,
+            reroute=settings.reroute,
+            breaker=Limits(settings.breaker_share, settings.breaker_minimum, settings.breaker_in_a_row),
+            out_of_orderness=settings.out_of_orderness,
+            idle_timeout=settings.idle_timeout,
+        )
+        self._owned: dict[int, _Owned] = {}
+        self._copies: dict[tuple[str, int], int] = {}  # next offset behind the last rerouted copy of this run
+        self._assigned = False
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+
+    # the life of the process
+
+    async def run(self) -> Ended:
+        """Work until SIGTERM, SIGINT, the end of input or a fault; the last checkpoint is done when this returns.
+
+        Raises the fault. Whatever happened, nothing is lost: the next worker goes on from the newest manifests.
+        """
+        loop = asyncio.get_running_loop()
+        self._stop: asyncio.Future[None] = loop.create_future()
+        self._recovering = asyncio.Lock()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, None)
+        self._app = make_app(self._settings, self._next_offsets)
+        topic = self._app.topic(*self._kinds, acks=False)
+        self._app.agent(topic, name="evidence.read")(self._read)
+        self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
+        self._app.page("/livez")(self._livez)
+        self._app.page("/readyz")(self._readyz)
+        started = False
+        try:
+            await self._app.start()
+            started = True
+            ticking = asyncio.ensure_future(self._guard(self._tick_for_ever()))
+            try:
+                await self._stop
+            finally:
+                ticking.cancel()
+            await self._last_checkpoints()
+            return Ended(stopped=tuple(sorted(n for n, owned in self._owned.items() if owned.partition.stopped)))
+        finally:
+            self._giving_up.set()
+            if started:
+                await self._app.stop()
+            self._pool.shutdown(wait=True)
+            self._outbox.close()
+            self._scratch.cleanup()
+
+    def _end(self, fault: BaseException | None) -> None:
+        if self._stop.done():
+            self._giving_up.set()  # asked twice: do not wait for brokers either
+        elif fault is None:
+            log.info("stopping: a last checkpoint of %d partitions", len(self._owned))
+            self._stop.set_result(None)
+        else:
+            self._stop.set_exception(fault)
+
+    async def _guard(self, work: Awaitable[_T]) -> _T | None:
+        """Await `work`; a fault in it ends the worker instead of an agent, which Faust would start again."""
+        try:
+            return await work
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it ends the process and is said there
+            self._end(fault)
+            return None
+
+    # assignment
+
+    async def _next_offsets(self, assigned: set[TP]) -> Mapping[TP, int]:
+        """Recover the partitions that came, drop those that went; Faust seeks to what this returns."""
+        return await self._guard(self._take_over(assigned)) or {}
+
+    async def _take_over(self, assigned: set[TP]) -> Mapping[TP, int]:
+        async with self._recovering:
+            numbers = {tp.partition for tp in assigned if tp.topic in self._kinds}
+            torn = {n for n in numbers if any(TP(topic, n) not in assigned for topic in self._kinds)}
+            if torn:
+                raise TopicsUnfit(
+                    f"partitions {sorted(torn)} of {', '.join(self._kinds)} went to different workers; "
+                    "see that all workers of the group run this software and the topics have equal partition counts"
+                )
+            for number in self._owned.keys() - numbers:
+                log.info("partition %d: given up", number)
+                self._owned.pop(number).lost = True
+            states = await self._in_thread(topic_states, self._settings)
+            for number in sorted(numbers):
+                await self._own(number, states)
+            self._assigned = True
+            return {
+                TP(topic, n): self._owned[n].partition.next_offsets[topic] for n in numbers for topic in self._kinds
+            }
+
+    async def _rebalanced(self, *_: object, **__: object) -> None:
+        """Take note of an empty assignment, for which Faust seeks nothing."""
+        if not self._app.consumer.assignment():
+            await self._guard(self._take_over(set()))
+
+    async def _own(self, number: int, states: Mapping[str, TopicState]) -> None:
+        """Make sure that the partition goes on from its newest manifest, or from what was read since."""
+        manifest = await self._in_thread(self._checkpointer.recover, number)
+        owned = self._owned.get(number)
+        if owned is not None and (manifest is None or manifest.seq <= owned.base.seq or owned.running is not None):
+            return
+        if manifest is None:
+            manifest = genesis(
+                partition=number,
+                lake_id=self._lake_id,
+                group=self._settings.group,
+                version=VERSION,
+                topics={self._kinds[topic]: beginning(topic, state, number) for topic, state in states.items()},
+            )
+        check_continuity(manifest, states, self._lake_id)
+        self._owned[number] = _Owned(
+            partition=Partition(
+                number,
+                self._kinds,
+                {topic.name: topic.next_offset for topic in manifest.topics.values()},
+                manifest,
+                replace(self._rules, partitions=next(iter(states.values())).partitions),
+                self._decoder,
+                self._send,
+            ),
+            base=manifest,
+            targets={topic: state.end[number] for topic, state in states.items()},
+            closed_at=_mono(),
+        )
+        log.info("partition %d: going on from checkpoint %d", number, manifest.seq)
+        if manifest.stopped is not None:
+            self._say_stopped(number, manifest.stopped)
+
+    async def _restart(self, number: int, owned: _Owned) -> None:
+        """Drop what was read since the newest manifest, and read it again."""
+        if self._owned.get(number) is not owned:
+            return
+        del self._owned[number]
+        states = await self._in_thread(topic_states, self._settings)
+        async with self._recovering:
+            await self._own(number, states)
+        again = self._owned[number].partition.next_offsets
+        await self._app.consumer.rewind({TP(topic, number): offset for topic, offset in again.items()})
+
+    # reading
+
+    async def _read(self, stream: StreamT[Any]) -> None:
+        async for event in stream.events():
+            message = event.message
+            await self._guard(self._take(message.tp, message.value))
+
+    async def _take(self, tp: TP, fetched: Fetched) -> None:
+        owned = self._owned.get(tp.partition)
+        if owned is None or self._stop.done() or owned.partition.stopped is not None:
+            return
+        partition = owned.partition
+        if fetched.lost:
+            state = (await self._in_thread(topic_states, self._settings))[tp.topic]
+            raise lost_offsets(
+                tp.topic, tp.partition, fetched.start, state.first[tp.partition], state.end[tp.partition]
+            )
+        if not partition.accept(tp.topic, fetched, _now(), _mono()):
+            await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
+            return
+        if partition.stopped is not None:
+            self._say_stopped(tp.partition, partition.stopped)
+            owned.urgent = True
+        while self._over_bound() and not self._stop.done():
+            for each in self._owned.values():
+                each.urgent = True
+            await asyncio.sleep(TICK_S)
+
+    def _over_bound(self) -> bool:
+        rows = sum(owned.partition.buffered_rows for owned in self._owned.values())
+        size = sum(owned.partition.buffered_bytes for owned in self._owned.values())
+        return rows >= self._settings.max_buffered_rows or size >= self._settings.max_buffered_bytes
+
+    def _send(self, letter: Letter) -> None:
+        if letter.topic in self._kinds:  # a rerouted copy, which --stop-at-end has to read too
+            letter = replace(
+                letter, acknowledged=lambda partition, offset: self._copied(letter.topic, partition, offset)
+            )
+        self._outbox.send(letter)
+
+    def _copied(self, topic: str, partition: int, offset: int) -> None:
+        self._copies[topic, partition] = max(self._copies.get((topic, partition), 0), offset + 1)
+
+    # checkpoints
+
+    async def _tick_for_ever(self) -> None:
+        reload_at = recheck_at = _mono()
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._app.crashed:
+                raise EvidenceError(f"the consumer ended: {self._app.crash_reason}; see the log, and start again")
+            mono = _mono()
+            for number, owned in list(self._owned.items()):
+                self._consider(number, owned, mono)
+            if mono - reload_at >= RELOAD_S * 1_000_000:
+                reload_at = mono
+                await self._reload()
+                await self._look_for_resumed()
+            if mono - recheck_at >= RECHECK_S * 1_000_000:
+                recheck_at = mono
+                await self._recheck()
+            if self._stop_at_end and await self._all_read():
+                self._end(None)
+                return
+
+    def _consider(self, number: int, owned: _Owned, mono: int) -> None:
+        """Start the partition's next checkpoint if one is due and none is under way."""
+        partition, settings = owned.partition, self._settings
+        watermark = partition.advance(mono)
+        if owned.running is not None or owned.base.stopped is not None:
+            return
+        close = close_is_due(
+            owned.base,
+            watermark,
+            buffered=partition.buffered_rows,
+            waited=mono - owned.closed_at,
+            took=owned.close_took,
+            interval=settings.close_interval,
+            due_rows=settings.close_rows,
+            lateness=settings.allowed_lateness,
+        )
+        full = partition.buffered_rows * 2 * len(self._owned) >= settings.max_buffered_rows
+        if close or full or owned.urgent or partition.age(mono) >= settings.checkpoint_interval:
+            owned.running = asyncio.ensure_future(self._guard(self._checkpoint(number, owned, close=close)))
+
+    async def _checkpoint(self, number: int, owned: _Owned, *, close: bool, everything: bool = False) -> None:
+        owned.urgent = False
+        began = _mono()
+        frozen = owned.partition.freeze(began)
+        owned.partition.decoder = self._decoder  # contracts change at a freeze and nowhere else
+        through = frozen.watermark if close else None
+        try:
+            if everything:
+                deadline = await self._in_pool(self._checkpointer.deadline, owned.base, frozen)
+                through = max((time for time in (through, deadline) if time is not None), default=None)
+            owned.base = await self._durable(number, owned.base, frozen, through)
+        except Fenced as fenced:
+            log.warning("%s", fenced)
+            owned.running = None
+            if not self._stop.done():
+                await self._restart(number, owned)
+            return
+        finally:
+            owned.running = None
+        if through is not None:
+            owned.closed_at, owned.close_took = _mono(), _mono() - began
+            owned.partition.closed_through(through)
+        log.info(
+            "partition %d: checkpoint %d, %d events read%s, %.1f s",
+            number,
+            owned.base.seq,
+            frozen.rows,
+            "" if through is None else f", closed through {format_time(through)}",
+            (_mono() - began) / 1_000_000,
+        )
+        if not owned.lost:
+            await self._tell(number, frozen)
+
+    async def _durable(self, number: int, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
+        """Make the checkpoint, as often as the storage needs; the events stay in memory meanwhile."""
+        newest: Manifest | None = None
+        while True:
+            try:
+                if newest is not None and newest.seq > base.seq:
+                    if newest.seq == base.seq + 1 and newest.writer.startswith(self._writer):
+                        return newest  # the commit that failed half-way
+                    raise Fenced(f"partition {number}: another writer has committed {newest.seq}; going on from there")
+                return await self._in_pool(self._checkpointer.checkpoint, base, frozen, through)
+            except StorageUnavailable as error:
+                if self._stop.done():
+                    raise
+                log.error("partition %d: %s; trying again in %g s", number, error, RETRY_S)  # noqa: TRY400
+            await asyncio.sleep(RETRY_S)
+            with suppress(StorageUnavailable):
+                newest = await self._in_thread(self._checkpointer.recover, number)
+
+    async def _tell(self, number: int, frozen: Frozen) -> None:
+        """Tell Kafka the offsets (step 7); nothing rests on it."""
+        offsets = {TP(topic, number): offset for topic, offset in frozen.next_offsets.items()}
+        try:
+            await self._app.consumer.tell(offsets, lake_mark(self._lake_id))
+        except Exception as error:  # noqa: BLE001 - a rebalance or outage; the next checkpoint tells it again
+            log.info("partition %d: offsets not told to the group: %s", number, error)
+
+    async def _last_checkpoints(self) -> None:
+        for number, owned in sorted(self._owned.items()):
+            if owned.running is not None:
+                await owned.running
+            if self._owned.get(number) is owned and (self._stop_at_end or owned.partition.age(_mono())):
+                await self._checkpoint(number, owned, close=self._stop_at_end, everything=self._close_windows)
+
+    # the end of input
+
+    async def _all_read(self) -> bool:
+        """Return whether every offset that was there at the start is read, and the copies made since."""
+        if not self._assigned or self._app.rebalancing or any(owned.running for owned in self._owned.values()):
+            return False
+        left = self._left()
+        if left or not self._owned:
+            return not left
+        await self._in_pool(self._outbox.flush, self._stop.done)
+        if self._left():  # copies
+            return False
+        for owned in self._owned.values():
+            owned.partition.end(self._goals(owned), _mono())
+        return True
+
+    def _left(self) -> int:
+        done = total = 0
+        for owned in self._owned.values():
+            goals = self._goals(owned)
+            for mark in owned.base.topics.values():
+                total += max(goals[mark.name] - mark.first_offset, 0)
+                done += min(owned.partition.next_offsets[mark.name], goals[mark.name]) - mark.first_offset
+            if owned.partition.stopped is not None:
+                total = done
+        self._progress(done, total)
+        return total - done
+
+    def _goals(self, owned: _Owned) -> dict[str, int]:
+        number = owned.partition.number
+        return {topic: max(end, self._copies.get((topic, number), 0)) for topic, end in owned.targets.items()}
+
+    # health
+
+    async def _livez(self, web: View, _request: Request) -> Response:
+        """Answer whether the process works at all: a rebalance or an outage of the brokers does not count."""
+        return web.json({"live": True})
+
+    async def _readyz(self, web: View, _request: Request) -> Response:
+        """Answer whether every partition moves; 503 with the reasons where one does not."""
+        reasons = [] if self._assigned else ["no partition was assigned yet"]
+        for number, owned in sorted(self._owned.items()):
+            if owned.partition.stopped is not None:
+                reasons.append(f"partition {number} is stopped: {owned.partition.stopped.reason}")
+        return web.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    # what changes while running
+
+    def _decoder_of(self, book: ContractBook) -> Decoder:
+        for contract in book:
+            self._checkpointer.keep_contract(contract)
+        return Decoder(book, max_value_bytes=self._settings.max_value_bytes, max_future_us=self._settings.max_future)
+
+    async def _reload(self) -> None:
+        book = await self._in_thread(self._flags.changed)
+        if book is not None:
+            self._decoder = self._decoder_of(book)
+            for owned in self._owned.values():
+                owned.urgent = True
+
+    async def _recheck(self) -> None:
+        try:
+            states = await self._in_thread(topic_states, self._settings)
+        except KafkaUnavailable:
+            return  # an outage; the consumer waits for its end
+        for owned in self._owned.values():
+            check_continuity(owned.base, states, self._lake_id)
+
+    async def _look_for_resumed(self) -> None:
+        for number, owned in list(self._owned.items()):
+            if owned.base.stopped is not None and owned.running is None:
+                newest = await self._in_thread(self._checkpointer.recover, number)
+                if newest is not None and newest.seq > owned.base.seq:
+                    log.info("partition %d: resumed", number)
+                    await self._restart(number, owned)
+                    self._app.consumer.resume_partitions({TP(topic, number) for topic in self._kinds})
+
+    def _say_stopped(self, number: int, stopped: Stopped) -> None:
+        self._app.consumer.pause_partitions({TP(topic, number) for topic in self._kinds})
+        log.error(
+            "partition %d: stopped at %s, %s; see its dead letters, mend the producer, then run: evidence resume",
+            number,
+            stopped.topic,
+            stopped.reason,
+        )
+
+    def _new_id(self) -> str:
+        self._attempts += 1
+        return f"{self._writer}{self._attempts:x}"
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401 - as to_thread has it
+        return await asyncio.to_thread(work, *arguments)
+
+    async def _in_pool(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _mono() -> int:
+    return time.monotonic_ns() // 1000

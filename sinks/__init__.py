@@ -1,0 +1,1 @@
+"""Where results become durable and readable: storage, manifests, Parquet tables, DuckDB views."""
