@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -167,9 +167,8 @@ class Decoder:
             if missing is not None:
                 wrong[row] = refuse(records[row], "schema_violation", "validate", [missing])
         for row in _where(given & (~read | (times < EARLIEST))):
-            judgement = self._judge(kind, records[row])
-            if isinstance(judgement, Refusal):
-                wrong[row] = judgement
+            # The model refuses every time that the column refuses.
+            wrong[row] = cast("Refusal", self._judge(kind, records[row]))
         # In a usual batch nothing is ahead of both clocks; which of them counts is asked only of what is.
         for row in _where(times > np.minimum(record_times, now_us) + self._max_future):
             clock = int(record_times[row]) if records[row].timestamp_type == _APPEND_TIME else now_us

@@ -88,8 +88,12 @@ Number = Annotated[bool | float, PlainValidator(_number), WithJsonSchema({"type"
 """A boolean, or a number that fits a double; whole numbers are read as doubles."""
 
 
-def _given(field: str) -> dict[str, Any]:
-    return {"required": [field], "properties": {field: {"type": "string"}}}
+_FLAG_GIVEN: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"required": [field], "properties": {field: {"type": "string"}}} for field in ("flagKey", "experimentKey")
+    ]
+}
+_METRICS_NAMED: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 256}}
 
 
 class _Event(BaseModel):
@@ -100,7 +104,7 @@ class _Event(BaseModel):
         frozen=True,
         extra="forbid",
         alias_generator=to_camel,
-        json_schema_extra={"anyOf": [_given("flagKey"), _given("experimentKey")]},
+        json_schema_extra=_FLAG_GIVEN,
     )
 
     event: Name = Field(description="What happened, as the service names it.")
@@ -144,7 +148,7 @@ class Exposure(_Event):
 class Outcome(_Event):
     """What came of it: any further field is a metric, a boolean or a number."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_FLAG_GIVEN | _METRICS_NAMED)
 
     __pydantic_extra__: dict[Name, Number]
 

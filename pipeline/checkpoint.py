@@ -36,7 +36,7 @@ from pipeline.close import Closed, Due, Horizon, close, close_through
 from pipeline.letters import Sender
 from pipeline.outbox import Letter
 from pipeline.partition import Frozen, Refused
-from pipeline.segments import has_aged, is_new, may_leave, merge, merge_plan, segment_rows
+from pipeline.segments import has_aged, is_new, may_leave, merge, merge_plan, merge_residue, segment_rows
 from sinks.archives import archived
 from sinks.lineage import Lineage
 from sinks.manifest import (
@@ -211,6 +211,7 @@ class Checkpointer:
         segments = [segment for segment in old if not may_leave(segment, closed.horizons)]
         residue = [each for each in base.residue if not has_aged(each, closed.horizons, due)]
         segments = self._merged_segments(segments, closed.horizons, stamp)
+        residue = self._merged_residue(residue, closed.horizons, due, stamp)
         if closed.residue.num_rows:
             residue.append(write_residue(self._storage, closed.residue, stamp))
         return _Staged(segments, residue, files, closed.horizons, closed)
@@ -223,6 +224,15 @@ class Checkpointer:
             kept = [segment for segment in segments if segment not in group]
             segments = [*kept, write_segment(self._storage, rows, stamp, part)] if rows.num_rows else kept
         return segments
+
+    def _merged_residue(
+        self, residue: list[ResidueRef], horizons: Mapping[str, Horizon], due: Due, stamp: Stamp
+    ) -> list[ResidueRef]:
+        for part, group in enumerate(merge_plan(residue), start=1):
+            rows = merge_residue([self._storage.source(each.name) for each in group], horizons, due)
+            kept = [each for each in residue if each not in group]
+            residue = [*kept, write_residue(self._storage, rows, stamp, part)] if rows.num_rows else kept
+        return residue
 
     def _due(self, base: Manifest, frozen: Frozen, through: int) -> Due:
         versions = {*base.contracts, *frozen.versions}

@@ -189,6 +189,24 @@ def demo(
     raise typer.Exit(run_demo(home, events=events, as_json_text=as_json))
 
 
+@app.command()
+def traffic(
+    rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 50.0,
+    units: Annotated[int, typer.Option(min=1, help="Units that come and go.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=0, help="When to stop; never if not given.")] = None,
+) -> None:
+    """Publish made-up live events of all flags, some of them faulty, until SIGTERM: for trying things out."""
+    from pipeline.flag_directory import FlagDirectory  # noqa: PLC0415
+    from pipeline.publish import run_traffic  # noqa: PLC0415
+
+    settings = load()
+    sent = run_traffic(
+        settings, FlagDirectory(settings.flags).read(), rate=rate, units=units, seed=seed, seconds=seconds
+    )
+    _say(f"{sent:,} events published")
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how much is done of how much, where stderr is a terminal."""

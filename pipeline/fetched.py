@@ -13,12 +13,14 @@ class Fetched:
     """The records of one fetch, in offset order.
 
     `records` have offsets in `[start, next_offset)`; what is missing there (control records, aborted or compacted ones)
-    is never delivered. `at_end` says that a response after the last record found nothing more. `lost` says that
-    `start` is no longer (or not yet) an offset of the partition; then nothing else is known.
+    is never delivered. `end` is the next offset of a reader that has read everything, as the response told it. `at_end`
+    says that a response after the last record found nothing more. `lost` says that `start` is no longer (or not yet) an
+    offset of the partition; then nothing else is known.
     """
 
     start: int
     next_offset: int
     records: Sequence[Record]
+    end: int
     at_end: bool
     lost: bool = False

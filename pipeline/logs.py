@@ -10,7 +10,7 @@ from pipeline.settings import Settings
 
 __all__ = ["configure"]
 
-# Libraries that say at INFO what is not a change of state to whoever runs a worker.
+# Libraries that say at INFO what is not a change of state to whoever runs a worker; at DEBUG all of it is wanted.
 CHATTY: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio", "pipeline.transport")
 
 
@@ -19,8 +19,9 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if settings.log_format == "json" else _Text())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    if settings.log_level == "INFO":
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _time(record: logging.LogRecord) -> str:

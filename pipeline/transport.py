@@ -12,7 +12,7 @@ Faust and aiokafka. It uses these members, and tests/pipeline/test_transport.py 
 - `aiokafka.AIOKafkaConsumer`: `_isolation_level`, `_fetch_max_wait_ms`, `_subscription`, `_fetcher`
 - `aiokafka.consumer.fetcher`: `PartitionRecords` (looked up when a response is unpacked) and its `_consumer_record`
 - the partition state of `aiokafka.consumer.subscription_state`: `has_valid_position`, `position`, `highwater`,
-  `timestamp`
+  `lso`, `timestamp`
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -101,7 +101,9 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         try:
             drained = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
-            return {tp: Fetched(offset, offset, (), at_end=False, lost=True) for tp, offset in error.args[0].items()}
+            return {
+                tp: Fetched(offset, offset, (), offset, at_end=False, lost=True) for tp, offset in error.args[0].items()
+            }
         if not self.consumer.flow_active:
             return {}
         fetched = {tp: self._report(consumer, tp, drained.get(tp, ())) for tp in active_partitions}
@@ -123,7 +125,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if not at_end or (last.at_end and not stale):
                 return None
         self._reported[tp] = _Report(state.position, heard_at, at_end=at_end)
-        return Fetched(last.next_offset, state.position, records, at_end=at_end)
+        end = max(state.position, state.highwater if state.lso in {None, -1} else state.lso)
+        return Fetched(last.next_offset, state.position, records, end, at_end=at_end)
 
 
 class WholeFetchConsumer(driver.Consumer):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["END_TTL", "JointWatermark"]
 
-# How long the word of a fetch response that a topic is at its end counts. A healthy consumer hears it every half second;
+# How long the word of a fetch response that a topic is at its end counts. A healthy consumer hears it twice a second;
 # after 10 s without one the topic is paused, unreachable or gone, and must hold the watermark.
 END_TTL: Final = 10_000_000
 

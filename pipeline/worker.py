@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -67,18 +67,23 @@ class Ended:
 class _Owned:
     """A partition that is assigned to this worker.
 
-    `base` is its newest manifest, `targets` the end offsets of the start by topic; `closed_at` and `close_took` are
-    monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no longer assigned.
+    `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at` and
+    `close_took` are monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no longer assigned.
     """
 
     partition: Partition
     base: Manifest
-    targets: Mapping[str, int]
     closed_at: int
+    ends: dict[str, int] = field(default_factory=dict)
     close_took: int = 0
     running: asyncio.Task[None] | None = None
     urgent: bool = False
     lost: bool = False
+
+    @property
+    def knows_ends(self) -> bool:
+        """Whether a fetch told the end of each topic; of a partition that is stopped, none will."""
+        return self.partition.stopped is not None or len(self.ends) == len(self.base.topics)
 
 
 class Worker:
@@ -248,7 +253,6 @@ class Worker:
                 self._send,
             ),
             base=manifest,
-            targets={topic: state.end[number] for topic, state in states.items()},
             closed_at=_mono(),
         )
         log.info("partition %d: going on from checkpoint %d", number, manifest.seq)
@@ -283,6 +287,7 @@ class Worker:
             raise lost_offsets(
                 tp.topic, tp.partition, fetched.start, state.first[tp.partition], state.end[tp.partition]
             )
+        owned.ends.setdefault(tp.topic, fetched.end)
         if not partition.accept(tp.topic, fetched, _now(), _mono()):
             await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
             return
@@ -421,7 +426,9 @@ class Worker:
 
     async def _all_read(self) -> bool:
         """Return whether every offset that was there at the start is read, and the copies made since."""
-        if not self._assigned or self._app.rebalancing or any(owned.running for owned in self._owned.values()):
+        if not self._assigned or self._app.rebalancing:
+            return False
+        if any(owned.running or not owned.knows_ends for owned in self._owned.values()):
             return False
         left = self._left()
         if left or not self._owned:
@@ -436,18 +443,16 @@ class Worker:
     def _left(self) -> int:
         done = total = 0
         for owned in self._owned.values():
-            goals = self._goals(owned)
-            for mark in owned.base.topics.values():
-                total += max(goals[mark.name] - mark.first_offset, 0)
-                done += min(owned.partition.next_offsets[mark.name], goals[mark.name]) - mark.first_offset
-            if owned.partition.stopped is not None:
-                total = done
+            if owned.partition.stopped is None:
+                for topic, goal in self._goals(owned).items():
+                    total += goal
+                    done += min(owned.partition.next_offsets[topic], goal)
         self._progress(done, total)
         return total - done
 
     def _goals(self, owned: _Owned) -> dict[str, int]:
         number = owned.partition.number
-        return {topic: max(end, self._copies.get((topic, number), 0)) for topic, end in owned.targets.items()}
+        return {topic: max(end, self._copies.get((topic, number), 0)) for topic, end in owned.ends.items()}
 
     # health
 

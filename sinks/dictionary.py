@@ -294,7 +294,7 @@ def _lines() -> Iterator[str]:
         for column, text in COLUMNS[view].items():
             yield f"| `{column}` | {text} |"
     yield ""
-    yield "### metrics_<flag key>"
+    yield "### `metrics_<flag key>`"
     yield ""
     yield "Each flag with metrics has a view of its own, named by its key in small letters, all but letters and digits"
     yield "as `_`: the columns of its `facts`, then each metric of any version of its contract as a column."

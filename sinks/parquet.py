@@ -89,6 +89,7 @@ def write_parquet(  # noqa: PLR0913 - what, where, how and by whom
     rows: pa.Table,
     schema: pa.Schema,
     stamp: Stamp,
+    *,
     compression: Literal["zstd", "lz4"] = "zstd",
 ) -> Written:
     """Write the rows, in their order, as one durable Parquet file of exactly this schema.

@@ -23,12 +23,12 @@ COMPRESSION: Final = "lz4"
 def write_segment(storage: Storage, events: pa.Table, stamp: Stamp, part: int = 0) -> SegmentRef:
     """Write open events, in their order, as a durable segment; `part` tells apart those of one checkpoint.
 
-    `events` has the columns of `contracts.columns.EVENT` and at least one row. Its codes may be written out or not, the
-    file is the same; to write them out only for this costs half as much again as the file.
+    `events` has the columns of `contracts.columns.EVENT` and at least one row. Its codes may be written out or not, a
+    reader sees no difference; to write them out only for this costs half as much again as the file.
     """
     events = events.unify_dictionaries()
     name = f"{_place(stamp)}-{part}.parquet"
-    written = write_parquet(storage, name, events, _form(events), stamp, COMPRESSION)
+    written = write_parquet(storage, name, events, _form(events), stamp, compression=COMPRESSION)
     times = pc.min_max(events["event_time"].cast(pa.int64()))
     offsets = events.group_by("topic").aggregate([("offset", "min"), ("offset", "max")])
     return SegmentRef(
@@ -48,10 +48,10 @@ def write_segment(storage: Storage, events: pa.Table, stamp: Stamp, part: int = 
     )
 
 
-def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp) -> ResidueRef:
-    """Write closed windows (rows of `RESIDUE`, at least one) as a durable file."""
-    name = f"{_place(stamp)}.residue.parquet"
-    written = write_parquet(storage, name, windows, RESIDUE, stamp, COMPRESSION)
+def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp, part: int = 0) -> ResidueRef:
+    """Write closed windows (rows of `RESIDUE`, at least one) as a durable file; `part` as for a segment."""
+    name = f"{_place(stamp)}-{part}.residue.parquet"
+    written = write_parquet(storage, name, windows, RESIDUE, stamp, compression=COMPRESSION)
     return ResidueRef(
         name=name,
         rows=written.rows,
@@ -74,5 +74,5 @@ def _place(stamp: Stamp) -> str:
 def _greatest(rows: pa.Table, column: str) -> dict[str, int]:
     """Return the greatest value of a time, in µs, for each flag key."""
     times = pa.table({"flag_key": rows["flag_key"], "time": rows[column].cast(pa.int64())})
-    groups = times.group_by("flag_key").aggregate([("time", "max")]).sort_by("flag_key")
-    return dict(zip(groups["flag_key"].to_pylist(), groups["time_max"].to_pylist(), strict=True))
+    groups = times.group_by("flag_key").aggregate([("time", "max")])
+    return dict(sorted(zip(groups["flag_key"].to_pylist(), groups["time_max"].to_pylist(), strict=True)))

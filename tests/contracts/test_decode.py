@@ -412,6 +412,23 @@ def test_metrics_differ_from_event_to_event() -> None:
     assert [len(each) for each in values] == [4, 4, 0]
 
 
+def test_attributes_and_segments_differ_from_event_to_event() -> None:
+    records = [
+        record("outcome", 0, attributes={"plan": "free", "locale": "de"}),
+        record("outcome", 1, segments=["a", "b"]),
+        record("outcome", 2, attributes={}, segments=[]),
+        record("outcome", 3, attributes={"plan": "paid"}),
+    ]
+    events = decode("outcome", *records).events
+    assert events["attributes"].to_pylist() == [[("plan", "free"), ("locale", "de")], None, [], [("plan", "paid")]]
+    assert events["segments"].to_pylist() == [None, ["a", "b"], [], None]
+
+
+def test_headers_differ_from_record_to_record() -> None:
+    records = [PlainRecord(_OUTCOME, 0), PlainRecord(_OUTCOME, 1, headers=[("a", b"1")]), PlainRecord(_OUTCOME, 2)]
+    assert decode("outcome", *records).events["headers"].to_pylist() == [None, [{"key": "a", "value": b"1"}], None]
+
+
 def test_metrics_beyond_those_that_are_learned_are_kept_too() -> None:
     """A service that puts an identifier into the name of a metric is slow, not wrong."""
     records = [record("outcome", offset, **{f"latency_{offset}": offset}) for offset in range(200)]

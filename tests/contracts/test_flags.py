@@ -324,6 +324,7 @@ def test_an_error_names_file_line_and_field(old: str, new: str, problem: str) ->
             "1: flag.variations: Dictionary should have at least 1 item after validation, not 0",
             id="no variation",
         ),
+        pytest.param(_flag("json", "a"), "1: flag.variations: Input should be an object", id="text for variations"),
         pytest.param(_flag("string", "{a: ''}"), "1: flag.variations.a: is empty; name a model route", id="no route"),
         pytest.param(
             _flag("string", "{a: 1}"),

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from pipeline.embedded import free_port
-from tests.brokers import ApacheKafka, BrokerMissing, kafka_jars
+from tests.brokers import ApacheKafka, kafka_jars
 from tests.commands import run, running
 from tests.waiting import until
 
@@ -38,8 +37,7 @@ class Composition:
 
     def here(self, text: str) -> str:
         """Put this machine's addresses and directories in the place of the containers'."""
-        text = text.replace("kafka:", "127.0.0.1:").replace("localhost:", "127.0.0.1:").replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # replaced
-        text = re.sub(r"://:(?=\d)", "://127.0.0.1:", text)
+        text = re.sub(r"\b(kafka|localhost)(?=:\d)|(?<=://)(?=:\d)|^0\.0\.0\.0$", "127.0.0.1", text)
         text = re.sub(r":(\d{4,5})\b", lambda match: f":{self.ports[match[1]]}", text)
         for mounted, directory in self.directories.items():
             text = re.sub(rf"^{mounted}\b", str(directory), text)
@@ -90,28 +88,34 @@ def broker(composition: Composition, tmp_path: Path) -> Iterator[ApacheKafka]:
 
 @pytest.mark.usefixtures("apache")  # skipped without it
 def test_services_work_together(composition: Composition, broker: ApacheKafka, tmp_path: Path) -> None:
-    """From an empty broker to joined exposures that the worker's own image can be asked for."""
+    """From an empty broker to exposures in the lake, asked for as the worker's own container would."""
     program, *arguments = composition.health("kafka")
     assert broker.tool(KAFKA_BIN[program], *arguments).returncode == 0
 
     made = run(composition.environment("topics"), *composition.command("topics"))
     assert made.returncode == 0, made.stderr
 
-    worker = composition.environment("worker")
+    worker, traffic = composition.environment("worker"), composition.environment("traffic")
+    hurry = {"EVIDENCE_CHECKPOINT_INTERVAL": "1s"}  # or the test would wait a minute
     with (
-        running(
-            composition.environment("traffic"), *composition.command("traffic"), log=tmp_path / "traffic.log"
-        ) as traffic,
-        running(worker, *composition.command("worker"), log=tmp_path / "worker.log") as process,
+        running(traffic, *composition.command("traffic"), log=tmp_path / "traffic.log") as publishing,
+        running(worker | hurry, *composition.command("worker"), log=tmp_path / "worker.log") as working,
     ):
-        healthy = [sys.executable, *composition.health("worker")[1:]]
-        until(lambda: subprocess.run(healthy, capture_output=True, check=False).returncode == 0, STARTED_S, "healthy")
-        assert traffic.poll() is None
-        until(lambda: process.poll() is None and time.monotonic(), 1.0)
-        for child in (traffic, process):
+        until(lambda: succeeds(composition.health("worker")), STARTED_S, "a worker that is ready")
+        until(lambda: open_exposures(worker) > 0, STARTED_S, "an exposure in the lake")
+        for child in (publishing, working):
             child.send_signal(signal.SIGTERM)
-        assert (traffic.wait(STOP_S), process.wait(STOP_S)) == (0, 0), (tmp_path / "worker.log").read_text()[-2000:]
+        assert publishing.wait(STOP_S) == 0, (tmp_path / "traffic.log").read_text()[-2000:]
+        assert working.wait(STOP_S) == 0, (tmp_path / "worker.log").read_text()[-2000:]
 
-    answer = run(worker, "query", "--json", "SELECT count(*) AS open FROM exposures_open")
+
+def succeeds(command: list[str]) -> bool:
+    """Run a health check with this interpreter for `python`."""
+    assert command[0] == "python"
+    return subprocess.run([sys.executable, *command[1:]], capture_output=True, check=False).returncode == 0
+
+
+def open_exposures(variables: dict[str, str]) -> int:
+    answer = run(variables, "query", "--json", "SELECT count(*) AS open FROM exposures_open")
     assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout)[0]["open"] > 0
+    return int(json.loads(answer.stdout)["open"])

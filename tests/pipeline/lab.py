@@ -139,9 +139,9 @@ class Lab:
         values = self.logs[topic][start : start + most]
         records = [Record(start + place, value) for place, value in enumerate(values)]
         following = start + len(values)
-        assert writer.partition.accept(topic, Fetched(start, following, records, at_end=False), self.now, 0)
+        assert writer.partition.accept(topic, Fetched(start, following, records, following, at_end=False), self.now, 0)
         if at_end and following == len(self.logs[topic]):
-            writer.partition.accept(topic, Fetched(following, following, (), at_end=True), self.now, 0)
+            writer.partition.accept(topic, Fetched(following, following, (), following, at_end=True), self.now, 0)
 
     def read_all(self, writer: Writer) -> None:
         for topic in TOPICS:

@@ -39,7 +39,7 @@ def test_residue_tells_the_last_end_of_each_flag() -> None:
     storage = MemoryStorage()
     rows = rows_of(RESIDUE, {"window_end": NOON}, {"window_end": NOON + 1}, {"flag_key": "b", "window_end": 5})
     residue = write_residue(storage, rows, stamp(12))
-    assert residue.name == "segments/p00003/000000000012-a.residue.parquet"
+    assert residue.name == "segments/p00003/000000000012-a-0.residue.parquet"
     assert (residue.rows, residue.flags) == (3, {"a": NOON + 1, "b": 5})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from contracts.columns import EVENT
 from contracts.errors import ContractError, DamagedFile, LakeError, StorageUnavailable
 from sinks.dictionary import COLUMNS, RELATIONS
 from sinks.lineage import Lineage, open_lake
@@ -213,6 +214,12 @@ def test_open_exposures_are_the_undecided_ones(lake: _Lake) -> None:
     a_lake_in_use(lake)
     found = lake.ask('SELECT unit_id, variation, event_time::VARCHAR, "offset" FROM exposures_open')
     assert found == [("u", "a", "2026-06-07 13:00:00+00", 18)]
+
+
+def test_a_segment_written_with_codes_reads_as_text(lake: _Lake) -> None:
+    segment = write_segment(lake.storage, events(opened(5, flag_key="f")).cast(EVENT), stamp())
+    lake.commit(segments=(segment,))
+    assert lake.ask('SELECT flag_key, topic, "offset" FROM exposures_open') == [("f", "exposures", 5)]
 
 
 def test_other_kinds_of_open_events_are_no_open_exposures(lake: _Lake) -> None:
