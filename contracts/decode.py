@@ -6,6 +6,7 @@ and its event time.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, compress
 from operator import attrgetter
@@ -30,7 +31,7 @@ __all__ = ["Decoded", "Decoder", "Record", "Refusal"]
 
 _APPEND_TIME: Final = 1  # Kafka's timestamp type: the broker's clock; 0 is the producer's
 
-_VALUE, _TIMESTAMP = attrgetter("value"), attrgetter("timestamp")
+_VALUE, _TIMESTAMP, _HEADERS = attrgetter("value"), attrgetter("timestamp"), attrgetter("headers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Decoder:
         `now_us` is the clock's time, to which event times are compared that have no append time beside them. Raises
         nothing for any record: a fault that one of them causes refuses that one as `internal`.
         """
+        if not records:
+            return Decoded(_none(), (), frozenset())
         try:
             return self._decode(kind, topic, records, now_us)
         except MemoryError:
@@ -100,8 +103,9 @@ class Decoder:
         """Return the records whose values can be parsed, and the values; refuse those without one or too large."""
         most = self._max_value_bytes
         values: list[Any] = list(map(_VALUE, records))
-        if None not in values and max(map(len, values), default=0) <= most:
-            return records, values
+        with suppress(TypeError):  # None has no length
+            if max(map(len, values), default=0) <= most:
+                return records, values
         kept = [value is not None and len(value) <= most for value in values]
         for record, value in zip(records, values, strict=True):
             if value is None:
@@ -116,13 +120,13 @@ class Decoder:
         self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]
     ) -> tuple[Sequence[Record], list[bytes], list[Struct]]:
         """Return the records that hold a valid event, their values, and the events as structs of the reader."""
-        reader = self._readers[kind]
+        reader, rest = self._readers[kind], iter(values)
         read: list[Struct | Event | Refusal] = []
         judged = False
         while len(read) < len(values):
             try:
-                # What is read before an exception stays in the list.
-                read.extend(map(reader.decode, values[len(read) :]))
+                # An exception leaves in the list what was read before it, and in the iterator what comes after it.
+                read.extend(map(reader.decode, rest))
             except Exception:  # noqa: BLE001 -- several types, all of which say: ask the model
                 read.append(self._judge(kind, records[len(read)]))
                 judged = True
@@ -162,10 +166,11 @@ class Decoder:
         given = texts.is_valid().to_numpy(zero_copy_only=False)
         read = np.ones(len(times), dtype=np.bool_)
         times[given], read[given] = parse_times(texts.drop_null() if texts.null_count else texts)
-        for row in _where(~given):
-            times[row], missing = _time_beside(records[row], int(times[row]))
-            if missing is not None:
-                wrong[row] = refuse(records[row], "schema_violation", "validate", [missing])
+        for row in _marked(records) if texts.null_count else ():
+            if not given[row]:
+                times[row] = _marked_time(records[row])
+        for row in _where(~given & (times < EARLIEST)):
+            wrong[row] = refuse(records[row], "schema_violation", "validate", [_timeless(records[row])])
         for row in _where(given & (~read | (times < EARLIEST))):
             # The model refuses every time that the column refuses.
             wrong[row] = cast("Refusal", self._judge(kind, records[row]))
@@ -181,20 +186,28 @@ class Decoder:
         return wrong
 
 
-def _time_beside(record: Record, own: int) -> tuple[int, Problem | None]:
-    """Return the event time of a record without one in its body: its header's, else its own."""
-    marks = [value for name, value in record.headers if name == TIMESTAMP_HEADER]
-    if marks:
-        try:
-            own = parse_time((marks[-1] or b"").decode())
-        except ValueError:
-            own = 0
-    if own >= EARLIEST:
-        return own, None
-    if marks:
+def _marks(headers: Sequence[tuple[str, bytes | None]]) -> list[bytes | None]:
+    return [value for name, value in headers if name == TIMESTAMP_HEADER]
+
+
+def _marked(records: Sequence[Record]) -> list[int]:
+    """Return the rows whose record has its event time in a header."""
+    return [row for row, headers in enumerate(map(_HEADERS, records)) if headers and _marks(headers)]
+
+
+def _marked_time(record: Record) -> int:
+    """Return the event time in a header, the last one if there are several; 0 if it is none."""
+    try:
+        return parse_time((_marks(record.headers)[-1] or b"").decode())
+    except ValueError:
+        return 0
+
+
+def _timeless(record: Record) -> Problem:
+    if _marks(record.headers):
         text = "Input should be an RFC 3339 time in or after the year 2000"
-        return own, problem("time_parsing", ("headers", TIMESTAMP_HEADER), text)
-    return own, problem("missing", ("timestamp",), "Field required, as the record's own time is before the year 2000")
+        return problem("time_parsing", ("headers", TIMESTAMP_HEADER), text)
+    return problem("missing", ("timestamp",), "Field required, as the record's own time is before the year 2000")
 
 
 def _where(mask: npt.NDArray[np.bool_]) -> list[int]:

@@ -21,8 +21,13 @@ log = logging.getLogger(__name__)
 STREAM_BUFFER: Final = 16
 
 
-def make_app(settings: Settings, next_offsets: Callable[[set[TP]], Awaitable[Mapping[TP, int]]]) -> faust.App:
-    """Return the app of one worker; `next_offsets` tells, in the app's loop, where each assigned partition goes on."""
+def make_app(
+    settings: Settings, next_offsets: Callable[[set[TP]], Awaitable[Mapping[TP, int]]], scratch: str
+) -> faust.App:
+    """Return the app of one worker; `next_offsets` tells, in the app's loop, where each assigned partition goes on.
+
+    Faust makes a directory of its own, below `scratch`.
+    """
     session_timeout = settings.session_timeout / 1_000_000
     app = faust.App(
         settings.group,
@@ -41,6 +46,7 @@ def make_app(settings: Settings, next_offsets: Callable[[set[TP]], Awaitable[Map
         value_serializer="raw",
         key_serializer="raw",
         store="memory://",
+        datadir=scratch,
         logging_config=None,
         web_enabled=_free(settings),
         web_host=settings.web_host,

@@ -246,7 +246,7 @@ class Checkpointer:
             contracts={version: self._contract(version) for version in sorted(versions)},
             events=[
                 *(require(self._storage, segment) for segment in base.segments),
-                *(pa.Table.from_batches([batch]) for batch in frozen.events),
+                *([pa.Table.from_batches(frozen.events)] if frozen.events else []),
             ],
             residue=[require(self._storage, residue) for residue in base.residue],
         )

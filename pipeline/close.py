@@ -98,12 +98,13 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
     `temp_directory`. Raises ValueError when `due` contradicts itself.
     """
     with _script(due, memory_limit, temp_directory) as rows:
+        facts = rows("facts", tables.FACTS)
         return Closed(
-            facts=rows("facts", tables.FACTS),
+            facts=facts,
             events=rows("joined", tables.EVENTS),
             unjoined=rows("unjoined", tables.UNJOINED),
-            residue=rows("closed_residue", tables.RESIDUE),
-            undecided=rows("still_undecided", utf8(EVENT)),
+            residue=facts.select(tables.RESIDUE.names),
+            undecided=rows("undecided", utf8(EVENT)),
             dead_letters=rows("dead_letters", DEAD_LETTERS),
             horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
         )
@@ -151,7 +152,7 @@ def _script(
             connection.execute(f"SET VARIABLE {name} = {value}")
         for name, table in _inputs(due).items():
             connection.register(name, table)
-        _union(connection, "record", due.events, utf8(EVENT))
+        _union(connection, "open_event", due.events, utf8(EVENT))
         _union(connection, "residue", due.residue, tables.RESIDUE)
         connection.execute(_SCRIPT.read_text(encoding="utf-8"))
 
@@ -162,7 +163,7 @@ def _script(
 
 
 def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[Source], schema: pa.Schema) -> None:
-    """Make a view over all rows of the sources, numbered by `place`: the files in one scan, each kind of table in one.
+    """Make a view over all rows of the sources, numbered by `source` and `place`: the files in one scan, each kind of table in one.
 
     Maps become lists of entries: DuckDB checks each map it takes from Arrow for duplicate keys, at 0.4 µs an entry.
     """
@@ -174,13 +175,13 @@ def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[S
             f"map_entries({name}) AS {name}" if pa.types.is_map(field.type) else name
             for name, field in zip(columns, schema, strict=True)
         ]
-        read.append(f"file_index::BIGINT * {_FILE} + file_row_number AS place")
+        read += ["file_index::BIGINT AS source", f"file_index::BIGINT * {_FILE} + file_row_number AS place"]
         scans.append(f"SELECT {', '.join(read)} FROM read_parquet([{quoted}])")  # noqa: S608 (columns are ours)
-    place = _FILE * len(paths)
-    for number, table in enumerate(_tables(sources, schema)):
-        places = pa.array(np.arange(place, place := place + len(table)))
+    for number, table in enumerate(_tables(sources, schema), start=len(paths)):
+        places = pa.array(np.arange(len(table)) + number * _FILE)
         connection.register(f"{view}_{number}", _entries(table).append_column("place", places))
-        scans.append(f"SELECT {', '.join([*columns, 'place'])} FROM {view}_{number}")  # noqa: S608 (names are ours)
+        read = [*columns, f"{number}::BIGINT AS source", "place"]
+        scans.append(f"SELECT {', '.join(read)} FROM {view}_{number}")  # noqa: S608 (names are ours)
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(scans)}")
 
 
@@ -248,7 +249,7 @@ _ROUTE: Final = pa.schema(
     ]
 )
 _LADDER: Final = pa.schema(
-    [("version", pa.int32()), ("state", pa.string()), ("begins", pa.int64()), ("ends", pa.int64())]
+    [("version", pa.int32()), ("state", pa.string()), ("begins", pa.int64()), ("until", pa.int64())]
 )
 _METRIC: Final = pa.schema(
     [

@@ -1,20 +1,20 @@
 -- The close: from the open events of one partition to facts, joined events and unjoined ones.
 --
 -- Given, as tables or views
---   record         one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries, and
---                  `place`, a number for the row
+--   open_event     one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries;
+--                  `place` is a number for the row and `source` one for the file or table it comes from
 --   residue        one row a window that an earlier close has closed
 --   contract       one row a contract version; `version` is its number in this script
 --   route          one row a variation of a version: what it is to run
---   ladder         one row a state of a version's experiment, valid in [begins, ends)
+--   ladder         one row a state of a version's experiment, valid in [begins, until)
 --   metric         one row a metric of a version
 --   horizon        one row a flag: its longest window, and the time through which old events are decided
 --   closed_offset  one row a topic: offsets below it were judged by an earlier close
 -- and, as variables, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`, `partition`,
 -- and `every_unit`: look at all units, not just at those for which something is decided.
 --
--- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `closed_residue`,
--- `still_undecided`, `dead_letters` and `last_ripening`. Times are microseconds since the epoch, intervals half-open.
+-- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `undecided`, `dead_letters` and
+-- `last_ripening`. Times are microseconds since the epoch, intervals half-open.
 
 CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
 CREATE TEMP MACRO crosses(a_start, a_end, b_start, b_end) AS a_start < b_end AND b_start < a_end;
@@ -23,37 +23,60 @@ CREATE TEMP MACRO unit_name(name) AS lower(regexp_replace(name, '(_id|Id)$', '')
 -- the order of events: time, then the rank among those of one time
 CREATE TEMP MACRO moment(t, tie) AS (t::HUGEINT << 32) + tie;
 
--- one row an event as it was read; new ones were not judged by an earlier close
-CREATE TEMP VIEW placed AS
-SELECT record.*, "offset" >= coalesce(next_offset, 0) AS is_new
-FROM record LEFT JOIN closed_offset USING (topic);
+
+-- ── New events: those that no earlier close has judged ────────────────────────────────────────────────────────────────
+
+-- no new event has a lower offset
+SET VARIABLE least_new_offset = (
+    SELECT min(coalesce(next_offset, 0))
+    FROM (SELECT DISTINCT topic FROM open_event) LEFT JOIN closed_offset USING (topic)
+);
+
+-- one row a new event
+CREATE TEMP VIEW new_event AS
+SELECT open_event.*
+FROM open_event LEFT JOIN closed_offset USING (topic)
+WHERE "offset" >= getvariable('least_new_offset') AND "offset" >= coalesce(next_offset, 0);
 
 
 -- ── Active units: those of which this close may decide something ──────────────────────────────────────────────────────
 
--- one row an active unit of a flag; an event at or before `gone_by` is decided if old and late if new
+-- one row a flag; an event at or before `gone_by` is decided if old and late if new
+CREATE TEMP TABLE reach AS
+SELECT
+    flag_key,
+    longest_window,
+    greatest(
+        decided_through,
+        getvariable('closed_through') - longest_window - getvariable('allowed_lateness')
+    ) AS gone_by
+FROM horizon;
+
+-- no later event can be ripe
+SET VARIABLE ripe_through = (
+    SELECT CASE
+        WHEN getvariable('every_unit') THEN 'infinity'::TIMESTAMPTZ
+        ELSE make_timestamptz(greatest(
+            max(gone_by), getvariable('watermark') - getvariable('allowed_lateness') - (SELECT min(window_us) FROM contract)
+        ))
+    END
+    FROM reach
+);
+
+-- one row an active unit of a flag
 CREATE TEMP TABLE unit AS
 WITH
-
-horizons AS (
-    SELECT
-        flag_key,
-        longest_window,
-        greatest(
-            decided_through,
-            getvariable('closed_through') - longest_window - getvariable('allowed_lateness')
-        ) AS gone_by
-    FROM horizon
-),
 
 -- one row an event that would now be late, close its window, or expire without one
 ripe AS (
     SELECT flag_key, unit_id
-    FROM placed
-    JOIN horizons USING (flag_key)
+    FROM open_event
+    JOIN reach USING (flag_key)
     JOIN contract USING (contract_version)
+    LEFT JOIN closed_offset USING (topic)
     WHERE
-        (is_new OR epoch_us(event_time) > gone_by)
+        event_time <= getvariable('ripe_through')
+        AND ("offset" >= coalesce(next_offset, 0) OR epoch_us(event_time) > gone_by)
         AND (
             getvariable('every_unit')
             OR epoch_us(event_time) <= gone_by
@@ -63,12 +86,12 @@ ripe AS (
 ),
 
 -- one row a new event of a unit with closed windows: it may be late
-returning_event AS (SELECT flag_key, unit_id FROM placed SEMI JOIN residue USING (flag_key, unit_id) WHERE is_new),
+returning_event AS (SELECT flag_key, unit_id FROM new_event SEMI JOIN residue USING (flag_key, unit_id)),
 
 active AS (FROM ripe UNION FROM returning_event)
 
 SELECT flag_key, unit_id, longest_window, gone_by, row_number() OVER () AS unit
-FROM active JOIN horizons USING (flag_key);
+FROM active JOIN reach USING (flag_key);
 
 -- one row a variation's name; numbers have the order of the names
 CREATE TEMP TABLE variation AS
@@ -85,25 +108,38 @@ JOIN variation ON variation_name = residue.variation;
 -- one row an event of an active unit that is new, or old and not yet gone by
 CREATE TEMP TABLE event AS
 SELECT
+    source,
     place,
     unit,
     variation.variation,
     version,
-    topic,
     kind = 'exposure' AS exposes,
     kind = 'outcome' AS measures,
     epoch_us(event_time) AS t,
     0 AS tie,
     longest_window,
-    hash(event_id) AS id_hash,
-    event_id IS NOT NULL AS has_id,
-    is_new,
+    CASE WHEN event_id IS NOT NULL THEN hash(event_id) END AS id_hash,
+    "offset" >= coalesce(next_offset, 0) AS is_new,
     coalesce(t <= gone_by, false) AS gone
-FROM placed
+FROM open_event
 JOIN unit USING (flag_key, unit_id)
-JOIN variation ON variation_name = placed.variation
+JOIN variation ON variation_name = open_event.variation
 JOIN contract USING (contract_version)
+LEFT JOIN closed_offset USING (topic)
 WHERE is_new OR NOT gone;
+
+-- where they are few among many, their rows are read once and for all
+SET VARIABLE few = (SELECT count(*) FROM event) * 10 < (SELECT count(*) FROM open_event);
+
+CREATE TEMP TABLE fetched AS
+FROM open_event SEMI JOIN event USING (source, place)
+WHERE getvariable('few');
+
+-- one row an event of an active unit as it was read, and possibly others
+CREATE TEMP VIEW record AS
+FROM fetched
+UNION ALL
+FROM open_event WHERE NOT getvariable('few');
 
 
 -- ── Order: event time, then value, topic and offset ───────────────────────────────────────────────────────────────────
@@ -116,7 +152,7 @@ shared AS (SELECT unit, t FROM event GROUP BY unit, t HAVING count(*) > 1),
 
 sharing AS (SELECT place, unit, t FROM event SEMI JOIN shared USING (unit, t))
 
-SELECT place, value, row_number() OVER (PARTITION BY unit, t ORDER BY value, topic, "offset") AS tie
+SELECT place, topic, value, row_number() OVER (PARTITION BY unit, t ORDER BY value, topic, "offset") AS tie
 FROM record JOIN sharing USING (place);
 
 UPDATE event SET tie = tied.tie FROM tied WHERE tied.place = event.place;
@@ -207,8 +243,8 @@ SELECT row_number() OVER () AS metric_window, * FROM all_windows;
 -- one row an event that no earlier close has decided, with the window of its own variation that holds it
 CREATE TEMP TABLE attached AS
 SELECT
-    place, event.unit, event.version, topic, exposes, measures, t, tie, longest_window, id_hash, has_id, is_new, gone,
-    metric_window, opener, starts, stage
+    place, event.unit, exposes, measures, t, tie, longest_window, id_hash, is_new, gone,
+    metric_window, opener, metric_window.version AS opened_under, starts, ends, stage
 FROM event
 LEFT JOIN metric_window
     ON metric_window.unit = event.unit AND metric_window.variation = event.variation AND t >= starts AND t < ends
@@ -220,7 +256,7 @@ WITH
 
 astray AS (SELECT place, unit, t FROM attached WHERE metric_window IS NULL AND NOT exposes)
 
-SELECT place, metric_window, starts, stage
+SELECT place, metric_window, starts, stage, variation
 FROM astray JOIN metric_window USING (unit)
 WHERE t >= starts AND t < ends
 QUALIFY row_number() OVER (PARTITION BY place ORDER BY starts, variation) = 1;
@@ -242,7 +278,7 @@ falling AS (
     LEFT JOIN late_exposure USING (place)
 )
 
-SELECT *, is_late_exposure OR (gone AND is_new) OR coalesce(stage = 'closed', false) AS late
+SELECT *, gone OR is_late_exposure OR coalesce(stage = 'closed', false) AS late
 FROM falling
 WHERE is_new OR stage IS DISTINCT FROM 'closed';
 
@@ -250,27 +286,24 @@ WHERE is_new OR stage IS DISTINCT FROM 'closed';
 CREATE TEMP TABLE duplicate AS
 WITH
 
-closing AS (
-    SELECT place, metric_window, topic, t, tie, id_hash, has_id FROM held WHERE stage = 'closing' AND NOT late
-),
+closing AS (SELECT place, metric_window, t, tie, id_hash FROM held WHERE stage = 'closing' AND NOT late),
 
 -- one row an ID that may occur more than once
-shared_id AS (SELECT metric_window, topic, id_hash FROM closing WHERE has_id GROUP BY ALL HAVING count(*) > 1),
-
-with_id AS (
-    SELECT place, metric_window, closing.topic, t, tie, event_id
-    FROM record
-    JOIN (FROM closing SEMI JOIN shared_id USING (metric_window, topic, id_hash) WHERE has_id) AS closing USING (place)
+shared_id AS (
+    SELECT metric_window, id_hash FROM closing WHERE id_hash IS NOT NULL
+    GROUP BY metric_window, id_hash HAVING count(*) > 1
 ),
 
+sharing AS (FROM closing SEMI JOIN shared_id USING (metric_window, id_hash)),
+
 same_id AS (
-    SELECT place FROM with_id
-    QUALIFY row_number() OVER (PARTITION BY metric_window, topic, event_id ORDER BY t, tie) > 1
+    SELECT place FROM record JOIN sharing USING (place)
+    QUALIFY row_number() OVER (PARTITION BY metric_window, topic, event_id ORDER BY t, sharing.tie) > 1
 ),
 
 same_bytes AS (
-    SELECT place FROM closing JOIN tied USING (place)
-    WHERE NOT has_id
+    SELECT place FROM tied JOIN closing USING (place)
+    WHERE id_hash IS NULL
     QUALIFY row_number() OVER (PARTITION BY metric_window, topic, t, value ORDER BY closing.tie) > 1
 )
 
@@ -294,7 +327,7 @@ WHERE stage IS NULL AND NOT exposes AND ripens_at(t, longest_window) <= getvaria
 -- one row an event that no earlier close has decided, and what becomes of it
 CREATE TEMP TABLE fate AS
 SELECT
-    place, exposes, measures, t, tie, longest_window, metric_window, starts, is_mismatched,
+    place, exposes, measures, t, tie, longest_window, metric_window, opened_under, starts, ends, is_mismatched,
     place = opener AS opens,
     CASE
         WHEN late THEN 'late'
@@ -312,54 +345,66 @@ LEFT JOIN windowless USING (place);
 
 -- ── Facts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- one row a joined outcome that is measured: its readings for the metrics of its window's contract
+-- one row a joined outcome of its window's variation: its readings, in the order of the metrics' names
 CREATE TEMP TABLE outcome AS
 WITH
 
--- one row an event name of a version, with all metrics that read it
+-- one row an event name of a version, with the metrics that read it
 plan AS (
     SELECT
-        version, event,
-        list({name: name, field: field, aggregate: aggregate, window_us: window_us} ORDER BY name) AS metrics
+        version AS opened_under, event,
+        list({
+            name: name,
+            field: field,
+            aggregate: aggregate,
+            window_us: window_us,
+            counts: aggregate = 'count',
+            yes_or_no: aggregate IN ('any', 'all')
+        } ORDER BY name) AS metrics
     FROM metric
     GROUP BY version, event
 ),
 
 measuring AS (
-    SELECT place, metric_window, t, tie, t - fate.starts AS since_start, version
-    FROM fate JOIN metric_window USING (metric_window)
+    SELECT place, metric_window, t, tie, starts, opened_under
+    FROM fate
     WHERE fate = 'joined' AND measures AND NOT is_mismatched
 ),
 
 named AS (
     SELECT
-        metric_window, t, tie, since_start, metrics,
+        metric_window, t, tie, t - starts AS since_start, metrics,
         list_transform("values", lambda entry: entry.key) AS fields,
         list_transform("values", lambda entry: entry.value) AS numbers
     FROM record
     JOIN measuring USING (place)
-    JOIN plan USING (version, event)
+    JOIN plan USING (opened_under, event)
+),
+
+found AS (
+    SELECT
+        metric_window, t, tie,
+        [
+            {
+                name: metric.name,
+                aggregate: metric.aggregate,
+                reading: CASE
+                    WHEN since_start >= metric.window_us THEN NULL
+                    WHEN metric.counts THEN
+                        CASE WHEN metric.field IS NULL OR list_contains(fields, metric.field) THEN 1 END
+                    WHEN metric.yes_or_no THEN (numbers[list_position(fields, metric.field)] <> 0)::DOUBLE
+                    ELSE numbers[list_position(fields, metric.field)]
+                END
+            }
+            for metric in metrics
+        ] AS readings
+    FROM named
 )
 
-SELECT
-    metric_window, t, tie,
-    [
-        {
-            name: metric.name,
-            aggregate: metric.aggregate,
-            reading: CASE metric.aggregate
-                WHEN 'count' THEN 1
-                WHEN 'any' THEN (numbers[list_position(fields, metric.field)] <> 0)::DOUBLE
-                WHEN 'all' THEN (numbers[list_position(fields, metric.field)] <> 0)::DOUBLE
-                ELSE numbers[list_position(fields, metric.field)]
-            END
-        }
-        for metric in metrics
-        if since_start < metric.window_us AND (metric.field IS NULL OR list_contains(fields, metric.field))
-    ] AS readings
-FROM named;
+SELECT metric_window, t, tie, list_filter(readings, lambda each: each.reading IS NOT NULL) AS readings
+FROM found;
 
--- one row a closing window with measured outcomes
+-- one row a closing window with outcomes of its variation
 CREATE TEMP TABLE measured AS
 WITH
 
@@ -367,7 +412,7 @@ several AS (SELECT metric_window FROM outcome GROUP BY metric_window HAVING coun
 
 -- a reading alone is its own aggregate
 from_one AS (
-    SELECT metric_window, [{key: reading.name, value: reading.reading} for reading in readings] AS metrics
+    SELECT metric_window, [{key: each.name, value: each.reading} for each in readings] AS metrics
     FROM outcome ANTI JOIN several USING (metric_window)
 ),
 
@@ -428,18 +473,21 @@ WHERE
 CREATE TEMP VIEW run AS
 SELECT
     record.*,
-    fate.metric_window,
+    metric_window,
+    opened_under,
     opens,
     t,
-    metric_window.version,
+    starts,
+    ends,
     NOT fallback_used AND (
         coalesce(record.model_route <> route.model_route, false)
         OR coalesce(record.prompt_version <> route.prompt_version, false)
         OR coalesce(record.retrieval_profile <> route.retrieval_profile, false)
     ) AS drifts,
     CASE
-        WHEN contract.assignment_unit IS NULL OR record.assignment_unit = contract.assignment_unit THEN false
-        ELSE unit_name(record.assignment_unit) <> unit_name(contract.assignment_unit)
+        WHEN contract.assignment_unit IS NULL THEN false
+        WHEN record.assignment_unit IN (contract.assignment_unit, contract.unit_name) THEN false
+        ELSE unit_name(record.assignment_unit) <> contract.unit_name
     END AS mistaken_unit,
     CASE
         WHEN segments IS NULL THEN false
@@ -448,9 +496,8 @@ SELECT
     END AS excluded
 FROM record
 JOIN fate USING (place)
-JOIN metric_window USING (metric_window)
-JOIN contract USING (version)
-JOIN route ON route.version = metric_window.version AND route.variation = record.variation
+JOIN (SELECT *, unit_name(assignment_unit) AS unit_name FROM contract) AS contract ON contract.version = opened_under
+JOIN route ON route.version = opened_under AND route.variation = record.variation
 WHERE fate = 'joined' AND exposes;
 
 -- one row a closing window with more exposures than its first
@@ -475,10 +522,8 @@ flagged AS (
     SELECT
         run.*,
         contract.experiment_key,
-        contract.contract_version AS opened_under,
+        contract.contract_version AS opening_version,
         contract.attributes AS kept_attributes,
-        starts,
-        metric_window.ends,
         ladder.state,
         coalesce(last_t, t) AS last_exposure_at,
         1 + coalesce(again.exposures, 0) AS exposures,
@@ -498,9 +543,8 @@ flagged AS (
             END
         ], lambda flag: flag IS NOT NULL) AS flags
     FROM run
-    JOIN metric_window USING (metric_window)
-    JOIN contract ON contract.version = run.version
-    LEFT JOIN ladder ON ladder.version = run.version AND starts >= ladder.begins AND starts < ladder.ends
+    JOIN contract ON contract.version = opened_under
+    LEFT JOIN ladder ON ladder.version = opened_under AND starts >= begins AND starts < until
     LEFT JOIN exposed_again AS again USING (metric_window)
     LEFT JOIN followed USING (metric_window)
     LEFT JOIN measured USING (metric_window)
@@ -533,7 +577,7 @@ SELECT
         WHEN kept_attributes IS NULL THEN attributes
         ELSE list_filter(attributes, lambda entry: list_contains(kept_attributes, entry.key))
     END AS attributes,
-    opened_under AS contract_version
+    opening_version AS contract_version
 FROM flagged
 ORDER BY flag_key, starts, unit_id, variation;
 
@@ -569,8 +613,7 @@ JOIN (
     SELECT place, starts, is_mismatched FROM fate WHERE fate = 'joined'
 ) AS joined USING (place)
 LEFT JOIN (
-    SELECT place, variation_name AS window_variation
-    FROM mismatched JOIN metric_window USING (metric_window) JOIN variation USING (variation)
+    SELECT place, variation_name AS window_variation FROM mismatched JOIN variation USING (variation)
 ) USING (place);
 
 -- one row an event that is decided and belongs to no fact
@@ -593,27 +636,11 @@ CREATE TEMP VIEW dead_letters AS
 SELECT fate AS reason, 'close' AS stage, topic, "offset", record_time, key, value, headers
 FROM record JOIN (SELECT place, fate FROM fate WHERE fate IN ('late', 'no_exposure')) USING (place);
 
--- one row a window that this close has closed
-CREATE TEMP VIEW closed_residue AS
-SELECT
-    flag_key,
-    unit_id,
-    variation_name AS variation,
-    make_timestamptz(starts) AS window_start,
-    make_timestamptz(ends) AS window_end
-FROM metric_window
-JOIN unit USING (unit)
-JOIN variation USING (variation)
-WHERE stage = 'closing';
-
 -- one row a new event that waits for a later close
-CREATE TEMP TABLE waiting AS
+CREATE TEMP VIEW undecided AS
 WITH decided AS (SELECT place FROM fate WHERE fate <> 'undecided')
 
-SELECT place FROM placed ANTI JOIN decided USING (place) WHERE is_new;
-
-CREATE TEMP VIEW still_undecided AS
-SELECT record.* EXCLUDE (place) FROM record SEMI JOIN waiting USING (place) ORDER BY event_time;
+SELECT * FROM new_event ANTI JOIN decided USING (place) ORDER BY event_time;
 
 -- one row: the time at which the last open event will be decided
 CREATE TEMP VIEW last_ripening AS

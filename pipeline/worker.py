@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from faust.types import TP, StreamT
@@ -23,7 +23,6 @@ from faust.types.web import Request, Response, View
 from contracts.columns import KINDS
 from contracts.decode import Decoder
 from contracts.errors import EvidenceError, Fenced, KafkaUnavailable, StorageUnavailable, TopicsUnfit
-from contracts.events import Kind
 from contracts.flags import ContractBook
 from contracts.times import format_time
 from pipeline.app import make_app
@@ -43,6 +42,9 @@ from pipeline.version import VERSION
 from sinks.lineage import open_lake
 from sinks.manifest import Manifest, Stopped
 from sinks.storage import LocalStorage
+
+if TYPE_CHECKING:
+    from contracts.events import Kind
 
 __all__ = ["Ended", "Worker"]
 
@@ -68,7 +70,8 @@ class _Owned:
     """A partition that is assigned to this worker.
 
     `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at` and
-    `close_took` are monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no longer assigned.
+    `close_took` are monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no
+    longer assigned.
     """
 
     partition: Partition
@@ -154,12 +157,11 @@ class Worker:
         self._recovering = asyncio.Lock()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, None)
-        self._app = make_app(self._settings, self._next_offsets)
+        self._app = make_app(self._settings, self._next_offsets, self._scratch.name)
         topic = self._app.topic(*self._kinds, acks=False)
         self._app.agent(topic, name="evidence.read")(self._read)
         self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
-        self._app.page("/livez")(self._livez)
-        self._app.page("/readyz")(self._readyz)
+        self._add_pages()
         started = False
         try:
             await self._app.start()
@@ -456,17 +458,25 @@ class Worker:
 
     # health
 
-    async def _livez(self, web: View, _request: Request) -> Response:
-        """Answer whether the process works at all: a rebalance or an outage of the brokers does not count."""
-        return web.json({"live": True})
+    def _add_pages(self) -> None:
+        @self._app.page("/livez")  # type: ignore[untyped-decorator]
+        async def livez(web: View, _request: Request) -> Response:
+            """Answer whether the process works at all: a rebalance or an outage of the brokers does not count."""
+            return web.json({"live": True})
 
-    async def _readyz(self, web: View, _request: Request) -> Response:
-        """Answer whether every partition moves; 503 with the reasons where one does not."""
+        @self._app.page("/readyz")  # type: ignore[untyped-decorator]
+        async def readyz(web: View, _request: Request) -> Response:
+            """Answer whether every partition moves; 503 with the reasons where one does not."""
+            reasons = self._reasons()
+            return web.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    def _reasons(self) -> list[str]:
+        """Return why some partition does not move, in words."""
         reasons = [] if self._assigned else ["no partition was assigned yet"]
         for number, owned in sorted(self._owned.items()):
             if owned.partition.stopped is not None:
                 reasons.append(f"partition {number} is stopped: {owned.partition.stopped.reason}")
-        return web.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        return reasons
 
     # what changes while running
 

@@ -462,6 +462,7 @@ def test_a_record_that_makes_the_decoder_fail_is_refused_alone() -> None:
     ]
     decoded = Decoder(BOOK, 1 << 20, MAX_FUTURE).decode("outcome", "outcomes", records, NOON)
     decoded.events.validate(full=True)
+    assert decoded.events.schema.equals(EVENT)
     assert decoded.events["offset"].to_pylist() == [0, 2]
     assert [(each.reason, each.stage, each.record) for each in decoded.refused] == [
         ("internal", "decode", records[1]),

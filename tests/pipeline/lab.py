@@ -1,4 +1,4 @@
-"""A partition without Kafka: three logs in memory, the real partition, checkpoint and close over a storage in memory."""
+"""A partition without Kafka: logs in memory, the real partition, checkpoint and close over a storage in memory."""
 
 import itertools
 import json
@@ -26,6 +26,8 @@ __all__ = ["FLAG", "HOUR", "NOON", "TOPICS", "Lab", "Record", "Writer", "contrac
 HOUR: Final = 3_600_000_000
 NOON: Final = 1_780_833_600_000_000  # 2026-06-07T12:00:00Z
 TOPICS: Final = dict(zip(("exposures", "outcomes", "guardrails"), KINDS, strict=True))
+
+LIMITS: Final = Limits(share=0.5, minimum=100, in_a_row=100)
 
 FLAG: Final = """\
 flag:
@@ -101,7 +103,7 @@ class Lab:
     sent: list[Letter] = field(default_factory=list)
     lateness: int = HOUR
     now: int = NOON
-    breaker: Limits = Limits(0.5, 100, 100)
+    breaker: Limits = LIMITS
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def publish(self, topic: str, *values: bytes | None) -> None:
@@ -127,7 +129,14 @@ class Lab:
             TOPICS,
             {topic.name: topic.next_offset for topic in base.topics.values()},
             base,
-            Rules(Sender("evidence", "1"), 1, True, self.breaker, 0, 10**15),
+            Rules(
+                sender=Sender("evidence", "1"),
+                partitions=1,
+                reroute=True,
+                breaker=self.breaker,
+                out_of_orderness=0,
+                idle_timeout=10**15,
+            ),
             Decoder(ContractBook(self.contracts), 1 << 20, 10**15),
             self.sent.append,
         )

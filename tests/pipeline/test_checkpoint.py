@@ -8,7 +8,6 @@ import pytest
 from contracts.errors import DamagedFile, Fenced
 from pipeline.checkpoint import LINGER, STEPS
 from sinks.lineage import Lineage
-from sinks.storage import MemoryStorage
 from tests.pipeline.lab import HOUR, Lab, exposure, outcome
 
 
@@ -292,5 +291,3 @@ def test_the_watermark_survives() -> None:
     assert first.base.closed_through == first.base.watermark
     assert first.base.watermark is not None
     assert first.base.watermark % HOUR == 0
-
-
