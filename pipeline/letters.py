@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts.dead_letters import ORIGIN_HEADER, REPLAY_COUNT_HEADER, DeadLetter
+from contracts.dead_letters import ORIGIN_HEADER, DeadLetter, replay_count
 from contracts.decode import Refusal
 from pipeline.outbox import Letter
 from pipeline.preflight import DLQ_SUFFIX
@@ -17,7 +17,7 @@ _CLOSE_MESSAGES: Final = {
     "no_exposure": "its unit has no exposure in the metric window before it",
 }
 
-# A dead letter that its topic refuses for size keeps this much of the value, then none.
+# A dead letter that its topic refuses for size keeps this much of the value, then less and less.
 CUT_BYTES: Final = 65_536
 
 
@@ -44,7 +44,7 @@ class Sender:
                 failed_at_us=now,
                 timestamp_us=max(record.timestamp, 0) * 1000,
                 version=self.version,
-                replay_count=_replays(record.headers),
+                replay_count=replay_count(record.headers),
                 key=record.key,
                 value=record.value,
                 original_headers=tuple(record.headers),
@@ -72,17 +72,12 @@ class Sender:
                 failed_at_us=now,
                 timestamp_us=row["record_time"],
                 version=self.version,
-                replay_count=_replays(headers),
+                replay_count=replay_count(headers),
                 key=row["key"],
                 value=row["value"],
                 original_headers=headers,
             )
         )
-
-
-def _replays(headers: Any) -> int:  # noqa: ANN401 - pairs of name and bytes
-    counts = [value for name, value in headers if name == REPLAY_COUNT_HEADER and value]
-    return int(counts[-1]) if counts and counts[-1].isdigit() else 0
 
 
 def _letter(letter: DeadLetter) -> Letter:
@@ -93,12 +88,10 @@ def _letter(letter: DeadLetter) -> Letter:
         value=letter.value,
         headers=letter.headers(),
         timestamp=letter.failed_at_us // 1000,
-        shrunk=lambda: _letter(_shrunk(letter)),
+        shrunk=lambda: _letter(letter.truncated(_next_limit(letter))),
     )
 
 
-def _shrunk(letter: DeadLetter) -> DeadLetter:
-    """Return it with less of the record: the value first, then its own headers, then its key."""
-    if letter.value:
-        return letter.truncated(CUT_BYTES if len(letter.value) > CUT_BYTES else 0)
-    return replace(letter, original_headers=()) if letter.original_headers else replace(letter, key=None)
+def _next_limit(letter: DeadLetter) -> int:
+    """Return how much of a letter that was refused for its size is kept: each time a quarter, so that it passes."""
+    return CUT_BYTES if letter.cut is None else min(CUT_BYTES, len(letter.value or b"")) // 4

@@ -304,6 +304,17 @@ def test_event_time_is_the_bodys_else_the_headers_else_the_records(
     assert row(decode("outcome", of))["event_time"] == time
 
 
+def test_each_record_of_a_batch_has_its_own_event_time() -> None:
+    header = [("evidence.timestamp", b"2026-06-07T11:00:00Z")]
+    records = [
+        PlainRecord(value_of("outcome", timestamp="2026-06-07T10:00:00Z"), 0, headers=header),
+        PlainRecord(_OUTCOME, 1, headers=header),
+        PlainRecord(_OUTCOME, 2),
+    ]
+    times = decode("outcome", *records).events["event_time"].view(pa.int64()).to_pylist()
+    assert times == [NOON - 2 * HOUR, NOON - HOUR, NOON]
+
+
 def test_the_last_of_several_time_headers_counts() -> None:
     headers = [("evidence.timestamp", b"2026-06-07T10:00:00Z"), ("evidence.timestamp", b"2026-06-07T11:00:00Z")]
     assert row(decode("outcome", PlainRecord(_OUTCOME, headers=headers)))["event_time"] == NOON - HOUR

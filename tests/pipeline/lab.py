@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from contracts.columns import KINDS
 from contracts.decode import Decoder
+from contracts.events import Kind
 from contracts.flags import Contract, ContractBook, load_contract
 from pipeline.breaker import Limits
 from pipeline.checkpoint import Checkpointer, genesis
@@ -25,7 +26,7 @@ __all__ = ["FLAG", "HOUR", "NOON", "TOPICS", "Lab", "Record", "Writer", "contrac
 
 HOUR: Final = 3_600_000_000
 NOON: Final = 1_780_833_600_000_000  # 2026-06-07T12:00:00Z
-TOPICS: Final = dict(zip(("exposures", "outcomes", "guardrails"), KINDS, strict=True))
+TOPICS: Final[dict[str, Kind]] = dict(zip(("exposures", "outcomes", "guardrails"), KINDS, strict=True))
 
 LIMITS: Final = Limits(share=0.5, minimum=100, in_a_row=100)
 

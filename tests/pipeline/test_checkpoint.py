@@ -150,7 +150,12 @@ def test_recovery_leaves_the_staging_of_a_rival_that_may_still_commit() -> None:
     lab = lab_with_a_day()
     rival = lab.writer()
     lab.read_all(rival)
-    rival.checkpointer._on_step = lambda step: lab.writer() if step == "commit" else None  # noqa: SLF001
+
+    def recover_meanwhile(step: str) -> None:
+        if step == "commit":
+            lab.writer()
+
+    rival.checkpointer._on_step = recover_meanwhile  # noqa: SLF001
     lab.checkpoint(rival, close=True)
     assert len(lab.rows("facts")) == 2
 
