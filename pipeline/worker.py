@@ -41,7 +41,7 @@ from pipeline.topics import TopicState, topic_states
 from pipeline.version import VERSION
 from sinks.lineage import open_lake
 from sinks.manifest import Manifest, Stopped
-from sinks.storage import LocalStorage
+from sinks.storage import LocalStorage, Storage
 
 if TYPE_CHECKING:
     from contracts.events import Kind
@@ -99,11 +99,14 @@ class Worker:
         stop_at_end: bool = False,
         close_windows: bool = False,
         progress: Callable[[int, int], None] = lambda _done, _all: None,
+        storage: Storage | None = None,
+        on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Read the contracts and open the lake and the topics; raises what is wrong with any of them.
 
         `stop_at_end` reads to the end offsets of the start and ends; `close_windows` then decides all that is open.
-        `progress` hears how many offsets are read, of how many.
+        `progress` hears how many offsets are read, of how many. `storage` is the lake's directory unless given;
+        `on_step` is told each step of a checkpoint as it begins (`checkpoint.STEPS`).
         """
         self._settings = settings
         self._stop_at_end = stop_at_end
@@ -111,7 +114,7 @@ class Worker:
         self._progress = progress
         self._kinds: dict[str, Kind] = dict(zip(settings.topics, KINDS, strict=True))
         self._flags = FlagDirectory(settings.flags)
-        self._storage = LocalStorage(settings.lake)
+        self._storage = storage or LocalStorage(settings.lake)
         book = self._flags.read()
         states = topic_states(settings)
         self._lake_id = open_lake(self._storage, lambda: uuid4().hex)
@@ -130,6 +133,7 @@ class Worker:
             allowed_lateness=settings.allowed_lateness,
             memory_limit=settings.memory_limit,
             temp_directory=self._scratch.name,
+            on_step=on_step,
         )
         self._decoder = self._decoder_of(book)
         self._rules = Rules(
@@ -143,6 +147,7 @@ class Worker:
         self._owned: dict[int, _Owned] = {}
         self._copies: dict[tuple[str, int], int] = {}  # next offset behind the last rerouted copy of this run
         self._assigned = False
+        self._fault: BaseException | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
     # the life of the process
@@ -166,12 +171,14 @@ class Worker:
         try:
             await self._app.start()
             started = True
-            ticking = asyncio.ensure_future(self._guard(self._tick_for_ever()))
+            ticking = asyncio.ensure_future(self._guard(self._tick_for_ever))
             try:
                 await self._stop
             finally:
                 ticking.cancel()
             await self._last_checkpoints()
+            if self._fault is not None:
+                raise self._fault
             return Ended(stopped=tuple(sorted(n for n, owned in self._owned.items() if owned.partition.stopped)))
         finally:
             self._giving_up.set()
@@ -182,18 +189,23 @@ class Worker:
             self._scratch.cleanup()
 
     def _end(self, fault: BaseException | None) -> None:
+        self._fault = self._fault or fault
         if self._stop.done():
             self._giving_up.set()  # asked twice: do not wait for brokers either
-        elif fault is None:
+            return
+        if fault is None:
             log.info("stopping: a last checkpoint of %d partitions", len(self._owned))
-            self._stop.set_result(None)
-        else:
-            self._stop.set_exception(fault)
+        self._stop.set_result(None)
 
-    async def _guard(self, work: Awaitable[_T]) -> _T | None:
-        """Await `work`; a fault in it ends the worker instead of an agent, which Faust would start again."""
+    async def _guard(
+        self,
+        work: Callable[..., Awaitable[_T]],
+        *arguments: Any,  # noqa: ANN401 - those of `work`
+        **options: Any,  # noqa: ANN401
+    ) -> _T | None:
+        """Do `work`; a fault in it ends the worker instead of an agent, which Faust would start again."""
         try:
-            return await work
+            return await work(*arguments, **options)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it ends the process and is said there
             self._end(fault)
             return None
@@ -202,7 +214,7 @@ class Worker:
 
     async def _next_offsets(self, assigned: set[TP]) -> Mapping[TP, int]:
         """Recover the partitions that came, drop those that went; Faust seeks to what this returns."""
-        return await self._guard(self._take_over(assigned)) or {}
+        return await self._guard(self._take_over, assigned) or {}
 
     async def _take_over(self, assigned: set[TP]) -> Mapping[TP, int]:
         async with self._recovering:
@@ -227,7 +239,7 @@ class Worker:
     async def _rebalanced(self, *_: object, **__: object) -> None:
         """Take note of an empty assignment, for which Faust seeks nothing."""
         if not self._app.consumer.assignment():
-            await self._guard(self._take_over(set()))
+            await self._guard(self._take_over, set())
 
     async def _own(self, number: int, states: Mapping[str, TopicState]) -> None:
         """Make sure that the partition goes on from its newest manifest, or from what was read since."""
@@ -277,7 +289,7 @@ class Worker:
     async def _read(self, stream: StreamT[Any]) -> None:
         async for event in stream.events():
             message = event.message
-            await self._guard(self._take(message.tp, message.value))
+            await self._guard(self._take, message.tp, message.value)
 
     async def _take(self, tp: TP, fetched: Fetched) -> None:
         owned = self._owned.get(tp.partition)
@@ -286,9 +298,11 @@ class Worker:
         partition = owned.partition
         if fetched.lost:
             state = (await self._in_thread(topic_states, self._settings))[tp.topic]
-            raise lost_offsets(
-                tp.topic, tp.partition, fetched.start, state.first[tp.partition], state.end[tp.partition]
-            )
+            first, end = state.first[tp.partition], state.end[tp.partition]
+            if not first <= fetched.start <= end:
+                raise lost_offsets(tp.topic, tp.partition, fetched.start, first, end)
+            await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})  # a replica lagged behind
+            return
         owned.ends.setdefault(tp.topic, fetched.end)
         if not partition.accept(tp.topic, fetched, _now(), _mono()):
             await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
@@ -356,7 +370,7 @@ class Worker:
         )
         full = partition.buffered_rows * 2 * len(self._owned) >= settings.max_buffered_rows
         if close or full or owned.urgent or partition.age(mono) >= settings.checkpoint_interval:
-            owned.running = asyncio.ensure_future(self._guard(self._checkpoint(number, owned, close=close)))
+            owned.running = asyncio.ensure_future(self._guard(self._checkpoint, number, owned, close=close))
 
     async def _checkpoint(self, number: int, owned: _Owned, *, close: bool, everything: bool = False) -> None:
         owned.urgent = False
@@ -421,6 +435,8 @@ class Worker:
         for number, owned in sorted(self._owned.items()):
             if owned.running is not None:
                 await owned.running
+            if self._fault is not None:
+                return  # what did not become durable must not be passed over
             if self._owned.get(number) is owned and (self._stop_at_end or owned.partition.age(_mono())):
                 await self._checkpoint(number, owned, close=self._stop_at_end, everything=self._close_windows)
 
