@@ -156,7 +156,7 @@ def resume(as_json: Json = False) -> None:  # noqa: FBT002
         _say(json.dumps([{"partition": p.partition, "topic": p.topic, "reason": p.reason} for p in resumed]))
         return
     for each in resumed:
-        _say(f"partition {each.partition}: goes on after {each.reason} of {each.topic}")
+        _say(f"partition {each.partition}: goes on (it was stopped at {each.topic}: {each.reason})")
     if not resumed:
         _say("no partition is stopped")
 
@@ -175,6 +175,26 @@ def query(
             _say(json.dumps(dict(zip(answer.columns, row, strict=True)), default=str, allow_nan=False))
     else:
         _say(answer.text)
+
+
+@app.command()
+def verify(
+    partition: Annotated[list[int] | None, typer.Option(min=0, help="Audit this partition; may be repeated.")] = None,
+    lake_only: Annotated[bool, typer.Option("--lake-only", help="Do the checks that need no Kafka.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Audit the lake: join the topics anew, another way, and compare. Exits 1 if anything is wrong."""
+    from pipeline.verify.command import verify_lake  # noqa: PLC0415
+
+    with _progress("offsets") as progress:
+        audited = verify_lake(load(), partitions=partition, lake_only=lake_only, progress=progress)
+    if as_json:
+        _say(json.dumps(audited.as_json()))
+    else:
+        for line in audited.lines():
+            _say(line)
+    if not audited.clean:
+        raise typer.Exit(Exit.WRONG)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from contracts.errors import ContractError
+from contracts.errors import ContractError, SettingsError
 from contracts.flags import ContractBook, read_contracts
 
 __all__ = ["FlagDirectory"]
@@ -23,12 +23,10 @@ class FlagDirectory:
         self._seen: dict[str, str] = {}
 
     def read(self) -> ContractBook:
-        """Return the contracts; raises ContractError for a file that breaks it, and where there are none."""
+        """Return the contracts; raises ContractError for a file that breaks it, SettingsError where there are none."""
         self._seen = self._texts()
         if not self._seen:
-            raise ContractError(
-                str(self._directory), 0, "flags", "no flag file (*.yaml) is here; add one, or set EVIDENCE_FLAGS"
-            )
+            raise SettingsError(f"EVIDENCE_FLAGS={self._directory}: no flag file (*.yaml) is there; add one")
         return read_contracts(self._seen)
 
     def changed(self) -> ContractBook | None:
@@ -39,7 +37,7 @@ class FlagDirectory:
                 return None
             self._seen = texts
             book = read_contracts(texts)
-        except ContractError as error:
+        except (ContractError, SettingsError) as error:
             log.error("%s; the contracts read before stay in force", error)  # noqa: TRY400 - the error is one line
             return None
         log.info("contracts read again from %s: %d flags", self._directory, len(texts))
@@ -53,8 +51,12 @@ class FlagDirectory:
                     texts[str(path)] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ContractError(str(path), 0, "file", "not UTF-8; save it as UTF-8") from error
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f"EVIDENCE_FLAGS={self._directory}: there is no such directory; make it and add a flag file"
+            ) from error
         except OSError as error:
-            raise ContractError(
-                error.filename or str(self._directory), 0, "file", f"{error.strerror}; add it, or set EVIDENCE_FLAGS"
+            raise SettingsError(
+                f"EVIDENCE_FLAGS={self._directory}: {error.strerror}; give this user the right"
             ) from error
         return texts

@@ -1,10 +1,13 @@
 """What the consumer group remembers of the lake: a mark beside each committed offset."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from contracts.errors import KafkaUnavailable, WrongLake
 from pipeline.settings import Settings
@@ -16,7 +19,6 @@ TIMEOUT_S: Final = 30.0
 
 RETRY_S: Final = 0.2
 
-_LOADING: Final = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 _PREFIX: Final = "evidence-lake="
 
 
@@ -28,9 +30,11 @@ def lake_mark(lake_id: str) -> str:
 def check_group(settings: Settings, lake_id: str, partitions: int) -> None:
     """Raise WrongLake if the group's committed offsets name another lake.
 
-    Brokers that do not keep commit metadata cannot tell, and pass. KafkaUnavailable if none answers.
+    Brokers that do not keep commit metadata cannot tell, and pass. KafkaUnavailable if none answers. Runs an event loop
+    of its own.
     """
-    marks = _marks(settings, [TopicPartition(topic, p) for topic in settings.topics for p in range(partitions)])
+    asked = [TopicPartition(topic, p) for topic in settings.topics for p in range(partitions)]
+    marks = asyncio.run(_marks(settings, asked))
     others = {mark.removeprefix(_PREFIX) for mark in marks if mark.startswith(_PREFIX)} - {lake_id}
     if others:
         raise WrongLake(
@@ -39,22 +43,42 @@ def check_group(settings: Settings, lake_id: str, partitions: int) -> None:
         )
 
 
-def _marks(settings: Settings, partitions: list[TopicPartition]) -> Iterable[str]:
-    # A consumer that joins nothing: the admin client's call for the same crashes the process (librdkafka 2.16) while
-    # the coordinator is loading.
-    consumer = Consumer({**settings.librdkafka(), "group.id": settings.group, "log_level": 0})
+async def _marks(settings: Settings, partitions: list[TopicPartition]) -> Iterable[str]:
+    # Not by librdkafka (2.16): it reads metadata beyond their end, and its admin client crashes the process while the
+    # coordinator is loading.
     deadline = time.monotonic() + TIMEOUT_S
+    client = _client(settings)
     try:
+        await client.start()
         while True:
             try:
-                return [at.metadata or "" for at in consumer.committed(partitions, timeout=TIMEOUT_S)]
-            except KafkaException as error:
-                if time.monotonic() < deadline and error.args[0].code() in _LOADING:
-                    time.sleep(RETRY_S)
-                    continue
-                raise KafkaUnavailable(
-                    f"cannot read the offsets of group {settings.group}: {error.args[0].str()}; "
-                    "see whether the brokers are up"
-                ) from None
+                offsets = await client.list_consumer_group_offsets(settings.group, partitions=partitions)
+                if len(offsets) == len(partitions):
+                    return [offset.metadata or "" for offset in offsets.values()]
+                why = "its coordinator is loading"  # the answer then has no partitions
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                why = str(error)
+            if time.monotonic() >= deadline:
+                raise KafkaUnavailable(f"cannot read the offsets of group {settings.group}: {why}; try again soon")
+            await asyncio.sleep(RETRY_S)
+    except KafkaError as error:
+        raise KafkaUnavailable(
+            f"cannot read the offsets of group {settings.group}: {error}; see whether the brokers are up, and whether "
+            "they allow to describe the group"
+        ) from None
     finally:
-        consumer.close()
+        await client.close()
+
+
+def _client(settings: Settings) -> AIOKafkaAdminClient:
+    security = settings.security
+    return AIOKafkaAdminClient(
+        bootstrap_servers=settings.bootstrap_servers,
+        security_protocol=security.protocol,
+        ssl_context=security.ssl_context(),
+        sasl_mechanism=security.mechanism or "PLAIN",
+        sasl_plain_username=security.username,
+        sasl_plain_password=security.password.get_secret_value() if security.password else None,
+    )

@@ -61,6 +61,8 @@ class Outbox:
                 "message.max.bytes": 1_000_000_000,
                 # a letter waits for its broker as long as that takes
                 "message.timeout.ms": 0,
+                # a missing topic is said after this long (30 s otherwise), and asked for again
+                "topic.metadata.propagation.max.ms": 5_000,
             },
             logger=log,
         )

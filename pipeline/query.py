@@ -5,17 +5,25 @@ from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from shutil import get_terminal_size
+from typing import Any, Final
 
 import duckdb
 
 from contracts.errors import EvidenceError
+from sinks.dictionary import RELATIONS
 from sinks.views import connect
 
 __all__ = ["Answer", "ask"]
 
-# Whoever asks for more rows wants to do something with them, and takes --json.
-SHOWN_ROWS = 1_000
+SHOWN_ROWS: Final = 1_000
+"""Whoever asks for more rows wants to do something with them, and takes --json."""
+
+NARROW_ROWS: Final = 20
+"""So many rows are shown a column a line where they are too wide for a table; more would be hard to read."""
+
+WIDTH: Final = 200
+"""How wide a table may be that does not go to a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +42,31 @@ def ask(lake: Path, sql: str) -> Answer:
             relation = connection.sql(sql)
             if relation is None:  # a statement without result
                 return Answer((), (), "done")
-            return Answer(relation.columns, relation.fetchall(), _text(relation))
+            rows = relation.fetchall()
+            return Answer(relation.columns, rows, _text(relation, rows))
         except duckdb.Error as error:
             said = " ".join(str(error).split())
             raise EvidenceError(f"{said}; the views are: {', '.join(_views(connection))}") from None
 
 
-def _text(relation: duckdb.DuckDBPyRelation) -> str:
-    text = StringIO()
-    with redirect_stdout(text):
-        relation.show(max_rows=SHOWN_ROWS, max_width=200)
-    return text.getvalue().rstrip()
+def _text(relation: duckdb.DuckDBPyRelation, rows: Sequence[tuple[Any, ...]]) -> str:
+    table = StringIO()
+    with redirect_stdout(table):
+        relation.show(max_rows=SHOWN_ROWS, max_width=get_terminal_size((WIDTH, 0)).columns)
+    text = table.getvalue().rstrip()
+    whole = all(f" {column} " in text for column in relation.columns)
+    return text if whole or len(rows) > NARROW_ROWS else _narrow(relation.columns, rows)
+
+
+def _narrow(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return a line a value, and an empty line between rows."""
+    width = max(map(len, columns))
+    return "\n\n".join(
+        "\n".join(f"{column:>{width}} = {value}" for column, value in zip(columns, row, strict=True)) for row in rows
+    )
 
 
 def _views(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY view_name")
-    return [name for (name,) in found.fetchall()]
+    """Return what a statement may name, those for analysts first."""
+    found = connection.sql("SELECT view_name FROM duckdb_views() WHERE view_name LIKE 'metrics\\_%' ESCAPE '\\'")
+    return [*RELATIONS, *sorted(name for (name,) in found.fetchall())]

@@ -225,6 +225,7 @@ def _run() -> None:
         broker.start()
         print(f"Apache Kafka listens on {broker.bootstrap}; Ctrl-C ends it", file=sys.stderr)  # noqa: T201
         assert broker.process is not None
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             broker.process.wait()
         except KeyboardInterrupt:
