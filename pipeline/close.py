@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contracts.columns import EVENT, utf8
 from sinks import tables
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.flags import Contract
 
-__all__ = ["DEAD_LETTERS", "Closed", "Due", "Horizon", "Source", "close", "close_through"]
+__all__ = ["DEAD_LETTERS", "Closed", "Due", "Horizon", "Source", "by_event_time", "close", "close_through"]
 
 Source: TypeAlias = str | pa.Table
 """Rows of a table: the path of a local Parquet file, or a table in memory (text columns plain or dictionary-coded)."""
@@ -38,6 +39,8 @@ DEAD_LETTERS: Final = pa.schema(
 
 _NEVER: Final = -(2**62)  # before any event: no watermark yet
 _ROWS_A_BATCH: Final = 16_384  # Arrow offsets are 32 bits: small batches leave 128 KiB for each value
+_ROWS_A_PART: Final = 65_536
+_BYTES_A_PART: Final = 2**30
 _FILE: Final = 2**40  # more than the rows of any file
 _SCRIPT: Final = files(__package__).joinpath("close.sql")
 
@@ -94,9 +97,16 @@ class Closed:
 def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = None) -> Closed:
     """Decide all windows and events that are due at `due.watermark`; facts come sorted by flag and window start.
 
-    A pure function of `due`. Blocks for about a microsecond an event; beyond `memory_limit` it spills to
-    `temp_directory`. Raises ValueError when `due` contradicts itself.
+    A pure function of `due`. Blocks for some 0.2 s, 0.1 µs an open event, and 3 µs an event of a unit of which
+    something is decided; beyond `memory_limit` it spills to `temp_directory`. Raises ValueError where the watermark
+    lies before `closed_through`, or a contract's window beyond the horizon of its flag.
     """
+    if due.closed_through is not None and due.watermark < due.closed_through:
+        raise ValueError(f"watermark {due.watermark} lies before closed_through {due.closed_through}")
+    for contract in due.contracts.values():
+        horizon = due.horizons.get(contract.flag_key)
+        if horizon is None or horizon.longest_window < contract.window_us:
+            raise ValueError(f"the horizon of {contract.flag_key} is shorter than the window of {contract.version}")
     with _script(due, memory_limit, temp_directory) as rows:
         facts = rows("facts", tables.FACTS)
         return Closed(
@@ -104,7 +114,7 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
             events=rows("joined", tables.EVENTS),
             unjoined=rows("unjoined", tables.UNJOINED),
             residue=facts.select(tables.RESIDUE.names),
-            undecided=rows("undecided", utf8(EVENT)),
+            undecided=by_event_time(rows("undecided", utf8(EVENT))),
             dead_letters=rows("dead_letters", DEAD_LETTERS),
             horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
         )
@@ -118,6 +128,21 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
     with _script(replace(due, watermark=_NEVER), memory_limit, temp_directory, every_unit=True) as rows:
         greatest: int | None = rows("last_ripening", pa.schema([("ripens", pa.int64())]))["ripens"][0].as_py()
         return greatest
+
+
+def by_event_time(events: pa.Table) -> pa.Table:
+    """Return the events sorted by event time, those of one time in the order given.
+
+    Twice as fast as an ORDER BY over all columns. Large offsets meanwhile: a column may hold more than 2 GiB.
+    """
+    large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+    schema = pa.schema([field.with_type(large.get(field.type, field.type)) for field in events.schema])
+    rows = events.cast(schema).combine_chunks()
+    order = pc.sort_indices(rows["event_time"].cast(pa.int64()), sort_keys=[("", "ascending")])
+    longest = pc.max(pc.binary_length(rows["value"])).as_py() or 1
+    step = max(1, min(_ROWS_A_PART, _BYTES_A_PART // longest))
+    parts = [rows.take(order.slice(start, step)).cast(events.schema) for start in range(0, len(rows), step)]
+    return pa.concat_tables(parts) if parts else events
 
 
 def _after(horizon: Horizon, due: Due) -> Horizon:
@@ -163,7 +188,7 @@ def _script(
 
 
 def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[Source], schema: pa.Schema) -> None:
-    """Make a view over all rows of the sources, numbered by `source` and `place`: the files in one scan, each kind of table in one.
+    """Make a view over all rows of the sources, with `source` and `place`: all files are one scan, tables one a schema.
 
     Maps become lists of entries: DuckDB checks each map it takes from Arrow for duplicate keys, at 0.4 µs an entry.
     """
@@ -175,12 +200,12 @@ def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[S
             f"map_entries({name}) AS {name}" if pa.types.is_map(field.type) else name
             for name, field in zip(columns, schema, strict=True)
         ]
-        read += ["file_index::BIGINT AS source", f"file_index::BIGINT * {_FILE} + file_row_number AS place"]
+        read += ["file_index AS source", f"file_index::BIGINT * {_FILE} + file_row_number AS place"]
         scans.append(f"SELECT {', '.join(read)} FROM read_parquet([{quoted}])")  # noqa: S608 (columns are ours)
     for number, table in enumerate(_tables(sources, schema), start=len(paths)):
         places = pa.array(np.arange(len(table)) + number * _FILE)
         connection.register(f"{view}_{number}", _entries(table).append_column("place", places))
-        read = [*columns, f"{number}::BIGINT AS source", "place"]
+        read = [*columns, f"{number}::UBIGINT AS source", "place"]
         scans.append(f"SELECT {', '.join(read)} FROM {view}_{number}")  # noqa: S608 (names are ours)
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(scans)}")
 

@@ -2,7 +2,7 @@
 --
 -- Given, as tables or views
 --   open_event     one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries;
---                  `place` is a number for the row and `source` one for the file or table it comes from
+--                  `place` is a number for the row, `source` one for the file or table that has it
 --   residue        one row a window that an earlier close has closed
 --   contract       one row a contract version; `version` is its number in this script
 --   route          one row a variation of a version: what it is to run
@@ -22,6 +22,9 @@ CREATE TEMP MACRO crosses(a_start, a_end, b_start, b_end) AS a_start < b_end AND
 CREATE TEMP MACRO unit_name(name) AS lower(regexp_replace(name, '(_id|Id)$', ''));
 -- the order of events: time, then the rank among those of one time
 CREATE TEMP MACRO moment(t, tie) AS (t::HUGEINT << 32) + tie;
+
+CREATE TEMP TYPE STAGE AS ENUM ('closed', 'closing', 'open');
+CREATE TEMP TYPE FATE AS ENUM ('joined', 'duplicate', 'outside_window', 'no_exposure', 'late', 'undecided');
 
 
 -- ── New events: those that no earlier close has judged ────────────────────────────────────────────────────────────────
@@ -72,7 +75,7 @@ ripe AS (
     SELECT flag_key, unit_id
     FROM open_event
     JOIN reach USING (flag_key)
-    JOIN contract USING (contract_version)
+    JOIN contract USING (flag_key, contract_version)
     LEFT JOIN closed_offset USING (topic)
     WHERE
         event_time <= getvariable('ripe_through')
@@ -105,10 +108,29 @@ FROM residue
 JOIN unit USING (flag_key, unit_id)
 JOIN variation ON variation_name = residue.variation;
 
+-- where their events are few among many, all that the rest of the script reads is read here once
+SET VARIABLE few = (SELECT count(*) FROM unit) * 10 < (SELECT count(*) FROM open_event);
+
+-- one row an event of an active unit
+CREATE TEMP TABLE touched AS
+SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id) WHERE getvariable('few');
+
+SET VARIABLE few = getvariable('few') AND (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
+
+CREATE TEMP TABLE fetched AS
+SELECT open_event.*
+FROM open_event JOIN touched USING (source, place)
+WHERE getvariable('few') AND source IN (SELECT source FROM touched);
+
+-- one row an event as it was read, of all active units at least
+CREATE TEMP VIEW record AS
+FROM fetched
+UNION ALL
+FROM open_event WHERE NOT getvariable('few');
+
 -- one row an event of an active unit that is new, or old and not yet gone by
 CREATE TEMP TABLE event AS
 SELECT
-    source,
     place,
     unit,
     variation.variation,
@@ -117,29 +139,15 @@ SELECT
     kind = 'outcome' AS measures,
     epoch_us(event_time) AS t,
     0 AS tie,
-    longest_window,
     CASE WHEN event_id IS NOT NULL THEN hash(event_id) END AS id_hash,
     "offset" >= coalesce(next_offset, 0) AS is_new,
     coalesce(t <= gone_by, false) AS gone
-FROM open_event
+FROM record
 JOIN unit USING (flag_key, unit_id)
-JOIN variation ON variation_name = open_event.variation
+JOIN variation ON variation_name = record.variation
 JOIN contract USING (contract_version)
 LEFT JOIN closed_offset USING (topic)
 WHERE is_new OR NOT gone;
-
--- where they are few among many, their rows are read once and for all
-SET VARIABLE few = (SELECT count(*) FROM event) * 10 < (SELECT count(*) FROM open_event);
-
-CREATE TEMP TABLE fetched AS
-FROM open_event SEMI JOIN event USING (source, place)
-WHERE getvariable('few');
-
--- one row an event of an active unit as it was read, and possibly others
-CREATE TEMP VIEW record AS
-FROM fetched
-UNION ALL
-FROM open_event WHERE NOT getvariable('few');
 
 
 -- ── Order: event time, then value, topic and offset ───────────────────────────────────────────────────────────────────
@@ -162,16 +170,13 @@ UPDATE event SET tie = tied.tie FROM tied WHERE tied.place = event.place;
 
 -- one row a new exposure that comes too late: after its time, or over a window that is closed
 CREATE TEMP TABLE late_exposure AS
+SELECT place FROM event WHERE exposes AND gone
+UNION
 SELECT place
 FROM event
-WHERE exposes AND is_new AND (
-    gone
-    OR EXISTS (
-        FROM closed_window AS closed
-        WHERE closed.unit = event.unit
-            AND crosses(event.t, event.t + event.longest_window, closed.starts, closed.ends)
-    )
-);
+JOIN unit USING (unit)
+JOIN closed_window USING (unit)
+WHERE exposes AND is_new AND crosses(t, t + longest_window, starts, ends);
 
 -- one row an old exposure that a closed window of its variation holds
 CREATE TEMP TABLE spent_exposure AS
@@ -188,34 +193,29 @@ ANTI JOIN late_exposure USING (place)
 ANTI JOIN spent_exposure USING (place)
 WHERE exposes;
 
--- one row the exposure that opens a window
+-- one row a unit and variation: its first exposure, with the end of the window that it opens
+CREATE TEMP TABLE first_opener AS
+SELECT unit, variation, arg_min(place, moment) AS place, arg_min(ends, moment) AS ends, max(t) AS last_t
+FROM exposure
+GROUP BY unit, variation;
+
+-- one row an exposure, and the first at or after the end of the window that it would open
+CREATE TEMP TABLE following AS
+WITH going_on AS (FROM exposure SEMI JOIN (FROM first_opener WHERE last_t >= ends) USING (unit, variation))
+
+SELECT this.place, next.place AS next_place
+FROM going_on AS this ASOF JOIN going_on AS next
+    ON this.unit = next.unit AND this.variation = next.variation AND moment(this.ends, 0) <= next.moment;
+
+-- one row an exposure that opens a window: round by round, the earliest one not yet covered
 CREATE TEMP TABLE opener AS
-WITH RECURSIVE
-
-first_opener AS (
-    SELECT unit, variation, arg_min(place, moment) AS place, arg_min(ends, moment) AS ends, max(t) AS last_t
-    FROM exposure
-    GROUP BY unit, variation
-),
-
--- one row an exposure after the first window of its unit and variation
-uncovered AS (
-    SELECT exposure.*
-    FROM exposure JOIN (FROM first_opener WHERE last_t >= ends) AS first_opener USING (unit, variation)
-    WHERE t >= first_opener.ends
-),
-
--- round by round, the earliest exposure not yet covered
-next_opener AS (
-    SELECT unit, variation, place, ends FROM first_opener
+WITH RECURSIVE next_opener AS (
+    SELECT place FROM first_opener
     UNION ALL
-    SELECT unit, variation, arg_min(uncovered.place, moment), arg_min(uncovered.ends, moment)
-    FROM next_opener JOIN uncovered USING (unit, variation)
-    WHERE t >= next_opener.ends
-    GROUP BY unit, variation
+    SELECT next_place FROM next_opener JOIN following USING (place)
 )
 
-SELECT place FROM next_opener;
+FROM next_opener;
 
 -- one row a window of an active unit: closed by an earlier close, closing in this one, or left open
 CREATE TEMP TABLE metric_window AS
@@ -224,15 +224,17 @@ WITH
 opened AS (
     SELECT
         place AS opener, unit, variation, version, t AS starts, ends,
-        CASE WHEN ends + getvariable('allowed_lateness') <= getvariable('watermark') THEN 'closing' ELSE 'open' END
-            AS stage
+        CASE
+            WHEN ends + getvariable('allowed_lateness') <= getvariable('watermark') THEN 'closing'::STAGE
+            ELSE 'open'::STAGE
+        END AS stage
     FROM exposure SEMI JOIN opener USING (place)
 ),
 
 all_windows AS (
     FROM opened
     UNION ALL BY NAME
-    SELECT unit, variation, starts, ends, 'closed' AS stage FROM closed_window
+    SELECT unit, variation, starts, ends, 'closed'::STAGE AS stage FROM closed_window
 )
 
 SELECT row_number() OVER () AS metric_window, * FROM all_windows;
@@ -243,12 +245,12 @@ SELECT row_number() OVER () AS metric_window, * FROM all_windows;
 -- one row an event that no earlier close has decided, with the window of its own variation that holds it
 CREATE TEMP TABLE attached AS
 SELECT
-    place, event.unit, exposes, measures, t, tie, longest_window, id_hash, is_new, gone,
-    metric_window, opener, metric_window.version AS opened_under, starts, ends, stage
+    place, event.unit, exposes, measures, t, tie, id_hash, is_new, gone,
+    metric_window, metric_window.version AS opened_under, starts, stage, coalesce(place = opener, false) AS opens
 FROM event
 LEFT JOIN metric_window
     ON metric_window.unit = event.unit AND metric_window.variation = event.variation AND t >= starts AND t < ends
-WHERE is_new OR stage IS DISTINCT FROM 'closed';
+WHERE is_new OR stage IS NULL OR stage <> 'closed';
 
 -- one row an outcome or guardrail that only a window of another variation holds: the earliest
 CREATE TEMP TABLE mismatched AS
@@ -280,7 +282,7 @@ falling AS (
 
 SELECT *, gone OR is_late_exposure OR coalesce(stage = 'closed', false) AS late
 FROM falling
-WHERE is_new OR stage IS DISTINCT FROM 'closed';
+WHERE is_new OR stage IS NULL OR stage <> 'closed';
 
 -- one row an event that repeats an earlier one of its closing window and topic
 CREATE TEMP TABLE duplicate AS
@@ -319,16 +321,15 @@ SELECT
     EXISTS (
         FROM metric_window
         WHERE metric_window.unit = held.unit
-            AND ends > held.t - held.longest_window AND ends <= held.t
+            AND ends > held.t - longest_window AND ends <= held.t
     ) AS after_window
-FROM held
+FROM held JOIN unit USING (unit)
 WHERE stage IS NULL AND NOT exposes AND ripens_at(t, longest_window) <= getvariable('watermark');
 
 -- one row an event that no earlier close has decided, and what becomes of it
 CREATE TEMP TABLE fate AS
 SELECT
-    place, exposes, measures, t, tie, longest_window, metric_window, opened_under, starts, ends, is_mismatched,
-    place = opener AS opens,
+    place, unit, exposes, measures, opens, t, tie, metric_window, opened_under, starts, is_mismatched,
     CASE
         WHEN late THEN 'late'
         WHEN stage = 'open' THEN 'undecided'
@@ -337,15 +338,21 @@ SELECT
         WHEN after_window THEN 'outside_window'
         WHEN NOT after_window THEN 'no_exposure'
         ELSE 'undecided'
-    END AS fate
+    END::FATE AS fate
 FROM held
 LEFT JOIN duplicate USING (place)
 LEFT JOIN windowless USING (place);
 
+-- the fates are all that the rest needs; the memory is better spent on it
+DROP VIEW held;
+DROP TABLE attached;
+DROP TABLE event;
+DROP TABLE exposure;
+
 
 -- ── Facts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- one row a joined outcome of its window's variation: its readings, in the order of the metrics' names
+-- one row a joined outcome of its window's variation: what it says to the metrics, in the order of their names
 CREATE TEMP TABLE outcome AS
 WITH
 
@@ -356,7 +363,6 @@ plan AS (
         list({
             name: name,
             field: field,
-            aggregate: aggregate,
             window_us: window_us,
             counts: aggregate = 'count',
             yes_or_no: aggregate IN ('any', 'all')
@@ -373,7 +379,7 @@ measuring AS (
 
 named AS (
     SELECT
-        metric_window, t, tie, t - starts AS since_start, metrics,
+        metric_window, t, tie, opened_under, metrics, t - starts AS since_start,
         list_transform("values", lambda entry: entry.key) AS fields,
         list_transform("values", lambda entry: entry.value) AS numbers
     FROM record
@@ -383,12 +389,11 @@ named AS (
 
 found AS (
     SELECT
-        metric_window, t, tie,
+        metric_window, t, tie, opened_under,
         [
             {
-                name: metric.name,
-                aggregate: metric.aggregate,
-                reading: CASE
+                key: metric.name,
+                value: CASE
                     WHEN since_start >= metric.window_us THEN NULL
                     WHEN metric.counts THEN
                         CASE WHEN metric.field IS NULL OR list_contains(fields, metric.field) THEN 1 END
@@ -401,47 +406,47 @@ found AS (
     FROM named
 )
 
-SELECT metric_window, t, tie, list_filter(readings, lambda each: each.reading IS NOT NULL) AS readings
+SELECT metric_window, t, tie, opened_under, list_filter(readings, lambda each: each.value IS NOT NULL) AS readings
 FROM found;
 
 -- one row a closing window with outcomes of its variation
-CREATE TEMP TABLE measured AS
+CREATE TEMP VIEW measured AS
 WITH
 
 several AS (SELECT metric_window FROM outcome GROUP BY metric_window HAVING count(*) > 1),
 
 -- a reading alone is its own aggregate
-from_one AS (
-    SELECT metric_window, [{key: each.name, value: each.reading} for each in readings] AS metrics
-    FROM outcome ANTI JOIN several USING (metric_window)
-),
+from_one AS (SELECT metric_window, readings AS metrics FROM outcome ANTI JOIN several USING (metric_window)),
 
 reading AS (
-    SELECT metric_window, t, tie, unnest(readings, max_depth := 2)
+    SELECT metric_window, opened_under AS version, t, tie, unnest(readings, max_depth := 2)
     FROM outcome SEMI JOIN several USING (metric_window)
 ),
 
-from_several AS (
+aggregated AS (
     SELECT
-        metric_window, name AS key,
+        metric_window, key,
         CASE aggregate
-            WHEN 'last' THEN arg_max(reading, moment(t, tie))
-            WHEN 'first' THEN arg_min(reading, moment(t, tie))
-            WHEN 'sum' THEN sum(reading ORDER BY t, tie)
-            WHEN 'mean' THEN avg(reading ORDER BY t, tie)
-            WHEN 'count' THEN sum(reading)
-            WHEN 'max' THEN max(reading)
-            WHEN 'any' THEN max(reading)
-            WHEN 'min' THEN min(reading)
-            WHEN 'all' THEN min(reading)
+            WHEN 'last' THEN arg_max(value, moment(t, tie))
+            WHEN 'first' THEN arg_min(value, moment(t, tie))
+            WHEN 'sum' THEN sum(value ORDER BY t, tie)
+            WHEN 'mean' THEN avg(value ORDER BY t, tie)
+            WHEN 'count' THEN sum(value)
+            WHEN 'max' THEN max(value)
+            WHEN 'any' THEN max(value)
+            WHEN 'min' THEN min(value)
+            WHEN 'all' THEN min(value)
         END AS value
-    FROM reading
-    GROUP BY metric_window, name, aggregate
+    FROM reading JOIN metric USING (version)
+    WHERE key = name
+    GROUP BY metric_window, key, aggregate
+),
+
+from_several AS (
+    SELECT metric_window, list({key: key, value: value} ORDER BY key) AS metrics FROM aggregated GROUP BY metric_window
 )
 
-FROM from_one
-UNION ALL
-SELECT metric_window, list({key: key, value: value} ORDER BY key) FROM from_several GROUP BY metric_window;
+FROM from_one UNION ALL FROM from_several;
 
 -- one row a closing window with outcomes or guardrails
 CREATE TEMP TABLE followed AS
@@ -478,7 +483,6 @@ SELECT
     opens,
     t,
     starts,
-    ends,
     NOT fallback_used AND (
         coalesce(record.model_route <> route.model_route, false)
         OR coalesce(record.prompt_version <> route.prompt_version, false)
@@ -524,6 +528,7 @@ flagged AS (
         contract.experiment_key,
         contract.contract_version AS opening_version,
         contract.attributes AS kept_attributes,
+        starts + window_us AS ends,
         ladder.state,
         coalesce(last_t, t) AS last_exposure_at,
         1 + coalesce(again.exposures, 0) AS exposures,
@@ -531,17 +536,17 @@ flagged AS (
         coalesce(outcomes, 0) AS outcomes,
         coalesce(guardrails, 0) AS guardrails,
         coalesce(metrics, []) AS metrics,
-        list_filter([
-            CASE WHEN fallback_used OR again.fallbacks > 0 THEN 'fallback_contaminated' END,
-            CASE WHEN has_mismatched THEN 'variation_mismatch' END,
-            CASE WHEN run.drifts OR again.drifts THEN 'route_drift' END,
-            CASE WHEN crossing.metric_window IS NOT NULL THEN 'crossover' END,
-            CASE WHEN run.mistaken_unit OR again.mistaken_unit THEN 'assignment_unit_mismatch' END,
-            CASE WHEN run.excluded OR again.excluded THEN 'excluded_unit' END,
-            CASE
-                WHEN has_states AND (ladder.state IS NULL OR ladder.state IN ('offline', 'cleanup')) THEN 'wrong_state'
-            END
-        ], lambda flag: flag IS NOT NULL) AS flags
+        fallback_used OR coalesce(again.fallbacks > 0, false) AS fallback_contaminated,
+        coalesce(has_mismatched, false) AS variation_mismatch,
+        run.drifts OR coalesce(again.drifts, false) AS route_drift,
+        crossing.metric_window IS NOT NULL AS crossover,
+        run.mistaken_unit OR coalesce(again.mistaken_unit, false) AS assignment_unit_mismatch,
+        run.excluded OR coalesce(again.excluded, false) AS excluded_unit,
+        has_states AND (ladder.state IS NULL OR ladder.state IN ('offline', 'cleanup')) AS wrong_state,
+        NOT (
+            fallback_contaminated OR variation_mismatch OR route_drift OR crossover
+            OR assignment_unit_mismatch OR excluded_unit OR wrong_state
+        ) AS clean
     FROM run
     JOIN contract ON contract.version = opened_under
     LEFT JOIN ladder ON ladder.version = opened_under AND starts >= begins AND starts < until
@@ -570,8 +575,19 @@ SELECT
     outcomes,
     guardrails,
     metrics,
-    flags,
-    len(flags) = 0 AS clean,
+    CASE
+        WHEN clean THEN []
+        ELSE list_filter([
+            CASE WHEN fallback_contaminated THEN 'fallback_contaminated' END,
+            CASE WHEN variation_mismatch THEN 'variation_mismatch' END,
+            CASE WHEN route_drift THEN 'route_drift' END,
+            CASE WHEN crossover THEN 'crossover' END,
+            CASE WHEN assignment_unit_mismatch THEN 'assignment_unit_mismatch' END,
+            CASE WHEN excluded_unit THEN 'excluded_unit' END,
+            CASE WHEN wrong_state THEN 'wrong_state' END
+        ], lambda flag: flag IS NOT NULL)
+    END AS flags,
+    clean,
     CASE
         WHEN attributes IS NULL THEN []
         WHEN kept_attributes IS NULL THEN attributes
@@ -609,9 +625,7 @@ SELECT
     confirmed,
     contract_version
 FROM record
-JOIN (
-    SELECT place, starts, is_mismatched FROM fate WHERE fate = 'joined'
-) AS joined USING (place)
+JOIN (SELECT place, starts, is_mismatched FROM fate WHERE fate = 'joined') USING (place)
 LEFT JOIN (
     SELECT place, variation_name AS window_variation FROM mismatched JOIN variation USING (variation)
 ) USING (place);
@@ -640,10 +654,10 @@ FROM record JOIN (SELECT place, fate FROM fate WHERE fate IN ('late', 'no_exposu
 CREATE TEMP VIEW undecided AS
 WITH decided AS (SELECT place FROM fate WHERE fate <> 'undecided')
 
-SELECT * FROM new_event ANTI JOIN decided USING (place) ORDER BY event_time;
+FROM new_event ANTI JOIN decided USING (place);
 
 -- one row: the time at which the last open event will be decided
 CREATE TEMP VIEW last_ripening AS
 SELECT max(ripens_at(t, longest_window)) AS ripens
-FROM fate
+FROM fate JOIN unit USING (unit)
 WHERE fate = 'undecided';

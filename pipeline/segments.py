@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.columns import EVENT, TIMESTAMP, utf8
-from pipeline.close import Due, Horizon, Source
+from pipeline.close import Due, Horizon, Source, by_event_time
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.tables import RESIDUE
 
@@ -46,9 +46,7 @@ def segment_rows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
 
     Events of one time keep their order.
     """
-    table = pa.Table.from_batches(batches, schema=EVENT)
-    order = pc.sort_indices(table["event_time"].cast(pa.int64()), sort_keys=[("", "ascending")])
-    return table.take(order).cast(_SEGMENT)
+    return by_event_time(pa.Table.from_batches(batches, schema=EVENT)).cast(_SEGMENT)
 
 
 def is_new(segment: SegmentRef, closed_offsets: Mapping[str, int]) -> bool:
@@ -89,8 +87,7 @@ def merge(sources: Iterable[Source], horizons: Mapping[str, Horizon]) -> pa.Tabl
 
     The memory it takes is that of all rows.
     """
-    table = pa.concat_tables([_undecided(_read(source, _SEGMENT), horizons) for source in sources])
-    return table.take(pc.sort_indices(table["event_time"].cast(pa.int64()), sort_keys=[("", "ascending")]))
+    return by_event_time(pa.concat_tables([_undecided(_read(source, _SEGMENT), horizons) for source in sources]))
 
 
 def merge_residue(sources: Iterable[Source], horizons: Mapping[str, Horizon], due: Due) -> pa.Table:
