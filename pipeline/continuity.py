@@ -12,7 +12,7 @@ from pipeline.topics import TopicState
 from sinks.manifest import Manifest
 from sinks.manifest import TopicState as TopicMark
 
-__all__ = ["beginning", "check_continuity", "lost_offsets"]
+__all__ = ["beginning", "check_continuity", "lost_offsets", "partition_count"]
 
 _WAY_OUT: Final = "begin a new lake (EVIDENCE_LAKE) with a new group (EVIDENCE_GROUP)"
 
@@ -30,6 +30,15 @@ def beginning(topic: str, state: TopicState, partition: int) -> TopicMark:
     )
 
 
+def partition_count(states: Mapping[str, TopicState]) -> int:
+    """Return how many partitions each topic has; TopicsUnfit if they differ."""
+    counts = {topic: state.partitions for topic, state in states.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        raise TopicsUnfit(f"partition counts differ ({told}); give all three the same, then {_WAY_OUT}")
+    return next(iter(counts.values()))
+
+
 def check_continuity(manifest: Manifest, states: Mapping[str, TopicState], lake_id: str) -> None:
     """Raise WrongLake, TopicsUnfit or OffsetsLost if the lineage of `manifest` does not go on in the topics."""
     if manifest.lake_id != lake_id:
@@ -37,10 +46,7 @@ def check_continuity(manifest: Manifest, states: Mapping[str, TopicState], lake_
             f"partition {manifest.partition} has a manifest of lake {manifest.lake_id}, but this is lake {lake_id}; "
             "its files were mixed with another lake's: restore manifests/ from a backup"
         )
-    counts = {topic: state.partitions for topic, state in states.items()}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
-        raise TopicsUnfit(f"partition counts differ ({told}); give all three the same, then {_WAY_OUT}")
+    partition_count(states)
     for mark in manifest.topics.values():
         state = states.get(mark.name)
         if state is None:

@@ -197,6 +197,7 @@ def _work(settings: Settings, group: str, log: Path, flags: Sequence[str]) -> No
         f"{PREFIX}FLAGS": str(settings.flags),
         f"{PREFIX}GROUP": group,
         f"{PREFIX}WEB_PORT": str(settings.web_port),
+        f"{PREFIX}SESSION_TIMEOUT": "3s",  # the embedded broker makes a new group wait for half of it
     }
     command = [sys.executable, "-m", "pipeline.cli", "worker", "--stop-at-end", *flags]
     with log.open("wb") as told:

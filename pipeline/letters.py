@@ -89,6 +89,7 @@ def _letter(letter: DeadLetter) -> Letter:
         headers=letter.headers(),
         timestamp=letter.failed_at_us // 1000,
         shrunk=lambda: _letter(letter.truncated(_next_limit(letter))),
+        other_timestamp=letter.timestamp_us // 1000,
     )
 
 

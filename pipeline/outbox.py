@@ -1,11 +1,13 @@
 """What a worker sends to Kafka: dead letters and rerouted copies, each kept until a broker acknowledged it."""
 
+import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from confluent_kafka import KafkaError as ClientError
@@ -20,6 +22,12 @@ log = logging.getLogger(__name__)
 # A refused send is tried again after this long: the topic may be missing, or its rights be under repair.
 RETRY_S: Final = 1.0
 
+# How long to wait for the next acknowledgement before a look at whether to give up.
+POLL_S: Final = 0.1
+
+# Brokers that are silent for this long are worth a line in the log.
+SILENCE_S: Final = 10.0
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -27,7 +35,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 class Letter:
     """One record to send. `timestamp` is its record time in milliseconds.
 
-    `shrunk` gives the same record in fewer bytes, for a broker that finds it too large; None where there is no such.
+    `shrunk` gives the same record in fewer bytes, for a broker that finds it too large; `other_timestamp` stands in for
+    one that it finds wrong, as when this machine's clock is. None where there is no such.
     `acknowledged` is told partition and offset.
     """
 
@@ -38,6 +47,7 @@ class Letter:
     headers: Headers
     timestamp: int
     shrunk: Callable[[], "Letter"] | None = None
+    other_timestamp: int | None = None
     acknowledged: Callable[[int, int], None] | None = None
 
 
@@ -66,52 +76,71 @@ class Outbox:
             },
             logger=log,
         )
-        self._refused: deque[tuple[Letter, str]] = deque()
         self._lock = threading.Lock()
-        self._unacknowledged = 0
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, Letter] = {}  # by number, so the first is the oldest
+        self._mended: deque[int] = deque()  # refused, and not the same any more
+        self._refused: deque[tuple[int, str]] = deque()
 
     def send(self, letter: Letter) -> None:
         """Hand over one record; it is on its way, not there, when this returns."""
         with self._lock:
-            self._unacknowledged += 1
-        self._produce(letter)
+            number = next(self._numbers)
+            self._waiting[number] = letter
+        self._produce(number)
         self._producer.poll(0)
 
     def flush(self, give_up: Callable[[], bool]) -> None:
-        """Block until all that was sent is acknowledged.
+        """Block until all that was sent before this call is acknowledged, whatever is sent meanwhile.
 
         Raises KafkaUnavailable once `give_up()` is true while something is not: it may or may not be in the topic.
         """
-        last_said = ""
-        while True:
-            self._producer.flush(RETRY_S)
+        last, last_said = next(self._numbers), ""
+        silent_at = time.monotonic() + SILENCE_S
+        while self._oldest(last) < last:
+            if self._producer.poll(POLL_S):
+                silent_at = time.monotonic() + SILENCE_S
+            elif time.monotonic() >= silent_at:
+                silent_at = math.inf
+                log.warning("%d dead letters or copies wait for their brokers; nothing passes them", len(self._waiting))
+            self._send_mended()
             with self._lock:
-                refused, self._refused = self._refused, deque()
-                if not refused and not self._unacknowledged:
-                    return
+                refused = [*self._refused]
             if refused and refused[0][1] != last_said:
                 last_said = refused[0][1]
                 log.error("%s; nothing passes it until it is taken", last_said)
             if give_up():
-                with self._lock:
-                    self._refused.extendleft(reversed(refused))
                 raise KafkaUnavailable(
-                    f"{len(refused) or self._unacknowledged} dead letters or copies are not acknowledged "
+                    f"{len(self._waiting)} dead letters or copies are not acknowledged "
                     f"({last_said or 'no answer'}); bring the brokers or topics back and start again"
                 )
             if refused:
                 time.sleep(RETRY_S)
-                for letter, _ in refused:
-                    self._produce(letter)
+                for number, _ in refused:
+                    with self._lock:
+                        self._refused.popleft()
+                    self._produce(number)
 
     def close(self) -> None:
         """Drop what is not acknowledged and end the producer's threads."""
         self._producer.purge()
         self._producer.flush(1)
 
-    def _produce(self, letter: Letter) -> None:
+    def _oldest(self, default: int) -> int:
+        with self._lock:
+            return next(iter(self._waiting), default)
+
+    def _send_mended(self) -> None:
+        with self._lock:
+            mended, self._mended = self._mended, deque()
+        for number in mended:
+            self._produce(number)
+
+    def _produce(self, number: int) -> None:
+        letter = self._waiting[number]
+
         def delivered(error: ClientError | None, message: Message) -> None:
-            self._delivered(letter, error, message)
+            self._delivered(number, error, message)
 
         while True:
             try:
@@ -125,24 +154,42 @@ class Outbox:
                     on_delivery=delivered,
                 )
             except BufferError:  # the queue is full: wait for the broker to take some
-                self._producer.poll(0.1)
+                self._producer.poll(POLL_S)
             except KafkaException as refusal:
-                self._refuse(letter, refusal.args[0])
+                self._refuse(number, refusal.args[0])
                 return
             else:
                 return
 
-    def _delivered(self, letter: Letter, error: ClientError | None, message: Message) -> None:
+    def _delivered(self, number: int, error: ClientError | None, message: Message) -> None:
         if error is not None:
-            self._refuse(letter, error)
+            self._refuse(number, error)
             return
         with self._lock:
-            self._unacknowledged -= 1
+            letter = self._waiting.pop(number)
         if letter.acknowledged is not None:
             letter.acknowledged(message.partition(), message.offset())
 
-    def _refuse(self, letter: Letter, error: ClientError) -> None:
-        if error.code() == ClientError.MSG_SIZE_TOO_LARGE and letter.shrunk is not None:
-            letter = letter.shrunk()
+    def _refuse(self, number: int, error: ClientError) -> None:
+        letter, mended = _mended(self._waiting[number], error.code())
+        why = f"{letter.topic} [{letter.partition}] refuses a record: {error.str()}"
         with self._lock:
-            self._refused.append((letter, f"{letter.topic} [{letter.partition}] refuses a record: {error.str()}"))
+            self._waiting[number] = letter
+            if mended:
+                self._mended.append(number)
+            else:
+                self._refused.append((number, why))
+
+
+def _mended(letter: Letter, code: int) -> tuple[Letter, bool]:
+    """Return what to send in the place of a refused letter, and whether that is better than before."""
+    match code:
+        case ClientError.MSG_SIZE_TOO_LARGE if letter.shrunk is not None:
+            smaller = letter.shrunk()
+            return smaller, len(smaller.value or b"") < len(letter.value or b"")
+        case ClientError.INVALID_TIMESTAMP | ClientError.INVALID_RECORD if letter.other_timestamp is not None:
+            return replace(letter, timestamp=letter.other_timestamp, other_timestamp=None), True
+        case ClientError._INVALID_DIFFERENT_RECORD:  # noqa: SLF001 - another of its batch is to blame
+            return letter, True
+        case _:
+            return letter, False

@@ -195,6 +195,7 @@ class Partition:
         decoded = self.decoder.decode(self._kinds[topic], topic, records, now)
         for refusal in decoded.refused:
             self._refuse(topic, refusal, now)
+        self._note_versions(topic, decoded.events)
         events = self._placed(topic, decoded.events, records, now)
         latest = None
         if events.num_rows:
@@ -244,11 +245,13 @@ class Partition:
         buffer.events.append(events)
         buffer.rows += events.num_rows
         buffer.bytes += events.nbytes
+
+    def _note_versions(self, topic: str, events: pa.RecordBatch) -> None:
         versions, offsets = events["contract_version"], events["offset"].to_numpy()
         for code, version in enumerate(versions.dictionary.to_pylist()):
             used = offsets[versions.indices.to_numpy() == code]
             if used.size:
-                spans = buffer.versions.setdefault(version, {})
+                spans = self._buffer.versions.setdefault(version, {})
                 first, _ = spans.get(topic, (int(used[0]), 0))
                 spans[topic] = (first, int(used[-1]))
 

@@ -28,7 +28,7 @@ from contracts.times import format_time
 from pipeline.app import make_app
 from pipeline.breaker import Limits
 from pipeline.checkpoint import Checkpointer, genesis
-from pipeline.continuity import beginning, check_continuity, lost_offsets
+from pipeline.continuity import beginning, check_continuity, lost_offsets, partition_count
 from pipeline.fetched import Fetched
 from pipeline.flag_directory import FlagDirectory
 from pipeline.group import check_group, lake_mark
@@ -39,7 +39,7 @@ from pipeline.schedule import close_is_due
 from pipeline.settings import Settings
 from pipeline.topics import TopicState, topic_states
 from pipeline.version import VERSION
-from sinks.lineage import open_lake
+from sinks.lineage import lineages, open_lake
 from sinks.manifest import Manifest, Stopped
 from sinks.storage import LocalStorage, Storage
 
@@ -92,7 +92,7 @@ class _Owned:
 class Worker:
     """One process that owns some partitions of the group, until it is told to stop or has nothing left to read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how it ends, and what tests put in the place of disk and death
         self,
         settings: Settings,
         *,
@@ -118,7 +118,7 @@ class Worker:
         book = self._flags.read()
         states = topic_states(settings)
         self._lake_id = open_lake(self._storage, lambda: uuid4().hex)
-        check_group(settings, self._lake_id, next(iter(states.values())).partitions)
+        check_group(settings, self._lake_id, partition_count(states))
         self._writer = uuid4().hex[:8]
         self._attempts = 0
         self._giving_up = threading.Event()
@@ -219,16 +219,19 @@ class Worker:
     async def _take_over(self, assigned: set[TP]) -> Mapping[TP, int]:
         async with self._recovering:
             numbers = {tp.partition for tp in assigned if tp.topic in self._kinds}
-            torn = {n for n in numbers if any(TP(topic, n) not in assigned for topic in self._kinds)}
-            if torn:
-                raise TopicsUnfit(
-                    f"partitions {sorted(torn)} of {', '.join(self._kinds)} went to different workers; "
-                    "see that all workers of the group run this software and the topics have equal partition counts"
-                )
             for number in self._owned.keys() - numbers:
                 log.info("partition %d: given up", number)
                 self._owned.pop(number).lost = True
             states = await self._in_thread(topic_states, self._settings)
+            partition_count(states)
+            for owned in self._owned.values():  # a topic made again looks like a torn assignment
+                check_continuity(owned.base, states, self._lake_id)
+            torn = {n for n in numbers if any(TP(topic, n) not in assigned for topic in self._kinds)}
+            if torn:
+                raise TopicsUnfit(
+                    f"partitions {sorted(torn)} of {', '.join(self._kinds)} went to different workers; "
+                    "see that all workers of the group run this software"
+                )
             for number in sorted(numbers):
                 await self._own(number, states)
             self._assigned = True
@@ -248,6 +251,9 @@ class Worker:
         if owned is not None and (manifest is None or manifest.seq <= owned.base.seq or owned.running is not None):
             return
         if manifest is None:
+            other = await self._in_thread(self._any_manifest)
+            if other is not None:  # the lake may know topics without this partition, or of another ID
+                check_continuity(other, states, self._lake_id)
             manifest = genesis(
                 partition=number,
                 lake_id=self._lake_id,
@@ -262,7 +268,7 @@ class Worker:
                 self._kinds,
                 {topic.name: topic.next_offset for topic in manifest.topics.values()},
                 manifest,
-                replace(self._rules, partitions=next(iter(states.values())).partitions),
+                replace(self._rules, partitions=partition_count(states)),
                 self._decoder,
                 self._send,
             ),
@@ -273,6 +279,9 @@ class Worker:
         if manifest.stopped is not None:
             self._say_stopped(number, manifest.stopped)
 
+    def _any_manifest(self) -> Manifest | None:
+        return next(filter(None, (lineage.newest() for lineage in lineages(self._storage))), None)
+
     async def _restart(self, number: int, owned: _Owned) -> None:
         """Drop what was read since the newest manifest, and read it again."""
         if self._owned.get(number) is not owned:
@@ -280,6 +289,8 @@ class Worker:
         del self._owned[number]
         states = await self._in_thread(topic_states, self._settings)
         async with self._recovering:
+            if not any(tp.partition == number for tp in self._app.consumer.assignment()):
+                return
             await self._own(number, states)
         again = self._owned[number].partition.next_offsets
         await self._app.consumer.rewind({TP(topic, number): offset for topic, offset in again.items()})

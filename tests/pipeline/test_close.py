@@ -983,6 +983,30 @@ def test_closing_through_the_last_ripening_leaves_nothing_undecided() -> None:
     assert close_through(chain.due(0)) is None
 
 
+def test_a_close_does_not_go_back() -> None:
+    chain = close_all(exposure(0), watermark=100)
+    with pytest.raises(ValueError, match="lies before closed_through"):
+        close(chain.due(99))
+
+
+@pytest.mark.parametrize("horizons", [{}, {FLAG: Horizon(23 * HOUR, None)}], ids=["none", "too-short"])
+def test_every_contract_needs_a_horizon_as_long_as_its_window(horizons: dict[str, Horizon]) -> None:
+    chain = Chain()
+    chain.arrive(exposure(0))
+    with pytest.raises(ValueError, match="the horizon of f is shorter than the window of"):
+        close(replace(chain.due(10), horizons=horizons))
+
+
+def test_a_topic_that_no_close_has_seen_is_new() -> None:
+    chain = Chain()
+    chain.arrive(exposure(0), exposure(1))
+    chain.close(25)
+    assert chain.closed_offsets == {"exposures": 2}
+    chain.arrive(guardrail(3, value="it"))
+    chain.close(26)
+    assert chain.decided["it"] == "late"
+
+
 # ── Sources ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -998,3 +1022,39 @@ def test_events_come_from_files_and_from_coded_tables_alike(tmp_path: Path) -> N
     closed = close(replace(chain.due(1000), events=sources, residue=[str(old)]))
     assert closed.events.num_rows == 3
     assert closed.facts["guardrails"].to_pylist() == [1]
+
+
+def few_among_many() -> list[Row]:
+    """Make forty units, of which the first has all that is due at hour 25."""
+    due = [exposure(0, unit_id="u0"), outcome(1, unit_id="u0"), guardrail(2, "B", value="other", unit_id="u0")]
+    rest = [
+        make(10, value=f"{make.__name__} {n}", unit_id=f"u{n}") for n in range(1, 40) for make in (exposure, outcome)
+    ]
+    return [*due, *rest]
+
+
+def test_few_due_units_among_many_are_decided_alone() -> None:
+    chain = Chain()
+    chain.arrive(*few_among_many())
+    closed = chain.close(25)
+    assert chain.decided == {"exposure A 0": "joined", "outcome A 1": "joined", "other": "joined"}
+    assert closed.undecided.num_rows == 78
+    assert chain.facts[0]["flags"] == ["variation_mismatch"]
+
+
+def test_few_due_units_are_found_in_files(tmp_path: Path) -> None:
+    chain = Chain()
+    chain.arrive(*few_among_many())
+    rows = chain.new[0]
+    paths = [str(tmp_path / f"{start}.parquet") for start in range(0, len(rows), 20)]
+    for start, path in zip(range(0, len(rows), 20), paths, strict=True):
+        pq.write_table(rows.slice(start, 20), path)
+    closed = close(replace(chain.due(25), events=[rows.slice(0, 0), *paths]))
+    assert (closed.facts.num_rows, closed.events.num_rows, closed.undecided.num_rows) == (1, 3, 78)
+
+
+def test_undecided_events_keep_their_order_however_large_they_are() -> None:
+    chain = Chain()
+    large = "x" * 400_000
+    chain.arrive(*(exposure(h, value=f"{h}{large}", unit_id=str(h)) for h in (2, 0, 1)))
+    assert [value[:1] for value in texts(chain.close(3).undecided)] == ["0", "1", "2"]

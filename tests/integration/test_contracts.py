@@ -1,0 +1,48 @@
+"""A flag file that changes while a worker runs: the new version is used; a broken one is said, and changes nothing."""
+
+import signal
+
+from contracts.flags import load_contract
+from sinks.views import connect
+from tests.integration.deployment import Deployment, RunningWorker, exposure
+from tests.pipeline import lab
+
+
+def test_a_changed_flag_file_is_used_from_the_next_checkpoint_on(deployment: Deployment) -> None:
+    file = deployment.settings.flags / "route.yaml"
+    changed = lab.FLAG.replace("window: 24h", "window: 12h")
+    with deployment.worker() as worker:
+        _pass(deployment, worker, "before")
+
+        seqs = {number: manifest.seq for number, manifest in deployment.manifests().items()}
+        file.write_text(changed)
+        worker.says("contracts read again")
+        worker.until(lambda: all(deployment.manifests()[n].seq > seq for n, seq in seqs.items()), "checkpoints")
+        _pass(deployment, worker, "after")
+
+        file.write_text(changed.replace("window: 12h", "window: soon"))
+        worker.says(f"{file}:12: experiment.metrics.resolved.window")
+        worker.says("the contracts read before stay in force")
+        _pass(deployment, worker, "meanwhile")
+        _end(worker)
+
+    old, new = (load_contract(text, "route.yaml").version for text in (lab.FLAG, changed))
+    connection = connect(deployment.settings.lake)
+    try:
+        rows = connection.sql("SELECT unit_id, contract_version FROM exposures_open").fetchall()
+    finally:
+        connection.close()
+    assert dict(rows) == {"before": old, "after": new, "meanwhile": new}
+    assert {path.stem for path in (deployment.settings.lake / "contracts").iterdir()} == {old, new}
+
+
+def _pass(deployment: Deployment, worker: RunningWorker, unit: str) -> None:
+    """Publish an exposure of the unit, and wait until a checkpoint holds it."""
+    before = deployment.passed()
+    deployment.publish([exposure(unit, 0)])
+    worker.until(lambda: deployment.passed() > before, unit)
+
+
+def _end(worker: RunningWorker) -> None:
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ends() == 0, worker.said()
