@@ -6,7 +6,7 @@ BIN := .venv/bin
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fmt lint bench broker lock
+.PHONY: help venv demo test chaos fmt lint bench recovery broker lock
 
 help: ## list these recipes
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -19,6 +19,10 @@ demo: venv ## publish a planted A/B test to a broker of its own, run the worker,
 test: lint ## what CI runs: lint, and all tests with both brokers
 	$(BIN)/pytest
 
+chaos: venv ## kill, hang and starve workers and brokers for CHAOS_MINUTES (60), by CHAOS_SEED; see tests/chaos/README.md
+	CHAOS_MINUTES=$(or $(CHAOS_MINUTES),60) $(BIN)/pytest tests/chaos
+	$(BIN)/python -m tests.chaos.long --minutes $(or $(CHAOS_MINUTES),60) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+
 fmt: venv ## bring the code into shape
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -29,8 +33,12 @@ lint: venv ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: venv ## measure the hot path
+bench: venv ## measure the hot path, then all of it beside what one would write instead; takes minutes
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+	$(BIN)/python -m benchmarks.end_to_end
+
+recovery: venv ## measure how long partitions stand still when their worker is killed
+	$(BIN)/python -m benchmarks.recovery
 
 broker: venv ## run Apache Kafka at localhost:9092 until Ctrl-C
 	$(BIN)/python -m tests.brokers run

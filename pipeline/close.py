@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.columns import EVENT, utf8
+from contracts.errors import StorageUnavailable
 from sinks import tables
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
 
     A pure function of `due`. Blocks for some 0.2 s, 0.1 µs an open event, and 3 µs an event of a unit of which
     something is decided; beyond `memory_limit` it spills to `temp_directory`. Raises ValueError where the watermark
-    lies before `closed_through`, or a contract's window beyond the horizon of its flag.
+    lies before `closed_through`, or a contract's window beyond the horizon of its flag; StorageUnavailable where memory
+    or the disk to spill to does not suffice.
     """
     if due.closed_through is not None and due.watermark < due.closed_through:
         raise ValueError(f"watermark {due.watermark} lies before closed_through {due.closed_through}")
@@ -171,7 +173,7 @@ def _script(
         "allowed_lateness": due.allowed_lateness,
         "every_unit": every_unit,
     }
-    with duckdb.connect(config=config) as connection:
+    with _short_of_room(memory_limit), duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, value in variables.items():
             connection.execute(f"SET VARIABLE {name} = {value}")
@@ -185,6 +187,22 @@ def _script(
             return _conform(connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH), schema)
 
         yield rows
+
+
+@contextmanager
+def _short_of_room(memory_limit: str) -> "Iterator[None]":
+    """Say what to do where memory, or the disk that it spills to, is not enough."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise StorageUnavailable(
+            f"a close does not fit into {memory_limit} of memory; raise EVIDENCE_MEMORY_LIMIT"
+        ) from error
+    except duckdb.IOException as error:
+        why = str(error).partition("\n")[0]
+        raise StorageUnavailable(
+            f"a close cannot spill: {why}; free space there, or name a larger disk in TMPDIR"
+        ) from error
 
 
 def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[Source], schema: pa.Schema) -> None:

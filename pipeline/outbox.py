@@ -25,8 +25,15 @@ RETRY_S: Final = 1.0
 # How long to wait for the next acknowledgement before a look at whether to give up.
 POLL_S: Final = 0.1
 
+# After a broker found a time wrong, no letter goes with this machine's time for so long: one that is refused takes its
+# whole batch with it, and each batch would have one.
+DISTRUST_S: Final = 60.0
+
 # Brokers that are silent for this long are worth a line in the log.
 SILENCE_S: Final = 10.0
+
+# How a broker refuses a batch: all of its times are wrong, or some.
+_WRONG_TIME: Final = {ClientError.INVALID_TIMESTAMP, ClientError.INVALID_RECORD}
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -81,6 +88,7 @@ class Outbox:
         self._waiting: dict[int, Letter] = {}  # by number, so the first is the oldest
         self._mended: deque[int] = deque()  # refused, and not the same any more
         self._refused: deque[tuple[int, str]] = deque()
+        self._clock_trusted_at = 0.0  # monotonic
 
     def send(self, letter: Letter) -> None:
         """Hand over one record; it is on its way, not there, when this returns."""
@@ -138,6 +146,9 @@ class Outbox:
 
     def _produce(self, number: int) -> None:
         letter = self._waiting[number]
+        timestamp = letter.timestamp
+        if letter.other_timestamp is not None and time.monotonic() < self._clock_trusted_at:
+            timestamp = letter.other_timestamp
 
         def delivered(error: ClientError | None, message: Message) -> None:
             self._delivered(number, error, message)
@@ -150,7 +161,7 @@ class Outbox:
                     key=letter.key,
                     partition=letter.partition,
                     headers=list(letter.headers),
-                    timestamp=letter.timestamp,
+                    timestamp=timestamp,
                     on_delivery=delivered,
                 )
             except BufferError:  # the queue is full: wait for the broker to take some
@@ -171,6 +182,8 @@ class Outbox:
             letter.acknowledged(message.partition(), message.offset())
 
     def _refuse(self, number: int, error: ClientError) -> None:
+        if error.code() in _WRONG_TIME:
+            self._clock_trusted_at = time.monotonic() + DISTRUST_S
         letter, mended = _mended(self._waiting[number], error.code())
         why = f"{letter.topic} [{letter.partition}] refuses a record: {error.str()}"
         with self._lock:
@@ -187,7 +200,7 @@ def _mended(letter: Letter, code: int) -> tuple[Letter, bool]:
         case ClientError.MSG_SIZE_TOO_LARGE if letter.shrunk is not None:
             smaller = letter.shrunk()
             return smaller, len(smaller.value or b"") < len(letter.value or b"")
-        case ClientError.INVALID_TIMESTAMP | ClientError.INVALID_RECORD if letter.other_timestamp is not None:
+        case wrong if wrong in _WRONG_TIME and letter.other_timestamp is not None:
             return replace(letter, timestamp=letter.other_timestamp, other_timestamp=None), True
         case ClientError._INVALID_DIFFERENT_RECORD:  # noqa: SLF001 - another of its batch is to blame
             return letter, True

@@ -199,7 +199,7 @@ class Partition:
         events = self._placed(topic, decoded.events, records, now)
         latest = None
         if events.num_rows:
-            self._keep(topic, events)
+            self._keep(events)
             latest = pc.max(events["event_time"]).value
         self._watermark.observe(topic, latest)
         self._watch(topic, records, decoded.refused, now)
@@ -240,7 +240,7 @@ class Partition:
             Refused(refusal.reason, refusal.stage, topic, record.offset, max(record.timestamp, 0) * 1000)
         )
 
-    def _keep(self, topic: str, events: pa.RecordBatch) -> None:
+    def _keep(self, events: pa.RecordBatch) -> None:
         buffer = self._buffer
         buffer.events.append(events)
         buffer.rows += events.num_rows

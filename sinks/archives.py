@@ -1,8 +1,9 @@
 """Archives: what a manifest would otherwise list for ever.
 
-A manifest names every table file of its chain and every range of undelivered offsets, and is written anew at each
-checkpoint. A year of checkpoints makes hundreds of thousands of files, a transactional producer one undelivered offset
-a transaction. So the older ones move to Parquet files, which the manifest names instead and which are never deleted.
+A manifest names every table file of its chain, every close and every range of undelivered offsets, and is written anew
+at each checkpoint. A year of checkpoints makes hundreds of thousands of files and closes, a transactional producer one
+undelivered offset a transaction. So the older ones move to Parquet files, which the manifest names instead and which
+are never deleted.
 """
 
 from collections.abc import Iterator
@@ -10,17 +11,22 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-from sinks.manifest import ArchiveRef, FileRef, Manifest
+from sinks.manifest import ArchiveRef, Close, FileRef, Manifest
 from sinks.parquet import Stamp, read_parquet, write_parquet
 from sinks.storage import Storage
 
-__all__ = ["FILES_LISTED", "RANGES_LISTED", "archived", "table_files", "undelivered"]
+__all__ = ["CLOSES_LISTED", "FILES_LISTED", "RANGES_LISTED", "archived", "closes", "table_files", "undelivered"]
+
+CLOSES_LISTED: Final = 500
+"""How many closes a manifest lists at most (150 bytes each)."""
 
 FILES_LISTED: Final = 500
 """How many table files a manifest lists at most, besides those that it publishes itself (200 bytes each)."""
 
 RANGES_LISTED: Final = 2_000
 """How many ranges of undelivered offsets a manifest lists at most (20 bytes each)."""
+
+_Holds = Literal["files", "undelivered", "closes"]
 
 _FILES: Final = pa.schema(
     [
@@ -40,11 +46,21 @@ _RANGES: Final = pa.schema(
     ]
 )
 
+_CLOSES: Final = pa.schema(
+    [
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("closed_through", pa.int64(), nullable=False),
+        pa.field("allowed_lateness", pa.int64(), nullable=False),
+        pa.field("next_offsets", pa.map_(pa.string(), pa.int64()), nullable=False),
+    ]
+)
+
 
 def archived(storage: Storage, manifest: Manifest, stamp: Stamp) -> Manifest:
     """Return the manifest, not committed yet, with what is too much for it moved to durable archives.
 
-    What it says stays the same to `table_files` and `undelivered`. A file is written only where a limit is passed.
+    What it says stays the same to `table_files`, `undelivered` and `closes`. A file is written only where a limit is
+    passed.
     """
     settled = [file for file in manifest.files if file.staged is None]
     if len(settled) > FILES_LISTED:
@@ -58,6 +74,10 @@ def archived(storage: Storage, manifest: Manifest, stamp: Stamp) -> Manifest:
         archive = _archive(storage, "undelivered", listed, stamp)
         topics = {kind: topic.model_copy(update={"undelivered": ()}) for kind, topic in manifest.topics.items()}
         manifest = manifest.model_copy(update={"topics": topics, "archives": (*manifest.archives, archive)})
+    if len(manifest.closes) > CLOSES_LISTED:
+        rows = pa.Table.from_pylist([close.model_dump() for close in manifest.closes], schema=_CLOSES)
+        archive = _archive(storage, "closes", rows, stamp)
+        manifest = manifest.model_copy(update={"closes": (), "archives": (*manifest.archives, archive)})
     return manifest
 
 
@@ -79,6 +99,15 @@ def undelivered(storage: Storage, manifest: Manifest) -> pa.Table:
     return pa.concat_tables([*parts, _listed_ranges(manifest)])
 
 
+def closes(storage: Storage, manifest: Manifest) -> Iterator[Close]:
+    """Yield every close of the chain, oldest first; `DamagedFile` if an archive is not as written."""
+    for archive in manifest.archives:
+        if archive.holds == "closes":
+            for row in read_parquet(storage, archive).to_pylist():
+                yield Close(**row | {"next_offsets": dict(row["next_offsets"])})
+    yield from manifest.closes
+
+
 def _listed_ranges(manifest: Manifest) -> pa.Table:
     rows = [
         {"topic": topic.name, "first_offset": first, "next_offset": following}
@@ -88,7 +117,7 @@ def _listed_ranges(manifest: Manifest) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_RANGES)
 
 
-def _archive(storage: Storage, holds: Literal["files", "undelivered"], rows: pa.Table, stamp: Stamp) -> ArchiveRef:
+def _archive(storage: Storage, holds: _Holds, rows: pa.Table, stamp: Stamp) -> ArchiveRef:
     name = f"archives/p{stamp.partition:05d}/{stamp.seq:012d}-{stamp.writer}.{holds}.parquet"
     written = write_parquet(storage, name, rows, rows.schema, stamp)
     return ArchiveRef(name=name, holds=holds, rows=written.rows, size=written.size, crc32=written.crc32)

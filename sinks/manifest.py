@@ -17,6 +17,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "WAY_OUT",
     "ArchiveRef",
+    "Close",
     "ContractUse",
     "FileRef",
     "HorizonState",
@@ -109,9 +110,25 @@ class FileRef(StoredFile):
 
 
 class ArchiveRef(StoredFile):
-    """A file of older `files` or `undelivered` ranges, so that manifests stay small."""
+    """A file of older `files`, `undelivered` ranges or `closes`, so that manifests stay small."""
 
-    holds: Literal["files", "undelivered"]
+    holds: Literal["files", "undelivered", "closes"]
+
+
+class Close(_Part):
+    """One close of the chain: with the topics and the contracts, all that its results depend on.
+
+    An audit cannot find it out otherwise: what is late depends on which close first saw it.
+    """
+
+    seq: NonNegativeInt
+    """The checkpoint that it was part of."""
+    closed_through: int
+    """The watermark that it decided everything up to."""
+    allowed_lateness: int
+    """µs."""
+    next_offsets: dict[str, NonNegativeInt]
+    """By topic: what lies below was read when it ran."""
 
 
 class Retired(_Part):
@@ -168,6 +185,8 @@ class Manifest(_Part):
     files: tuple[FileRef, ...] = ()
     """The table files of the whole chain, but for the archived ones, oldest first."""
     archives: tuple[ArchiveRef, ...] = ()
+    closes: tuple[Close, ...] = ()
+    """All closes of the chain, but for the archived ones, oldest first."""
     retired: tuple[Retired, ...] = ()
     contracts: dict[str, ContractUse] = {}
     """By contract version."""

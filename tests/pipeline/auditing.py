@@ -1,4 +1,4 @@
-"""A lab's lake under audit: its logs as topics, and damage done to its files behind the manifests' back or with them."""
+"""A lab's lake under audit: its logs as topics, and damage done to its files and manifests."""
 
 from collections.abc import Callable, Iterable
 from io import BytesIO

@@ -133,7 +133,8 @@ def sorted_rows(lab: Lab) -> list[dict[str, Any]]:
 
 TestCheckpoints = Checkpoints.TestCase
 TestCheckpoints.settings = settings(
-    max_examples=settings.default.max_examples // 5,  # a run of 20 steps takes a second
+    max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples
+    // 5,  # a run of 20 steps takes a second
     stateful_step_count=20,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -362,7 +362,7 @@ def test_one_partition_is_audited_alone(lab: Lab) -> None:
 def test_a_checkpoint_that_commits_meanwhile_does_not_make_it_fail(lab: Lab) -> None:
     """The chain moves on, and deletes a segment, at the audit's first look at that segment."""
     segment = newest(lab.storage).segments[0].name
-    moved = []
+    moved: list[str] = []
 
     def go_on(operation: str, name: str) -> None:
         if operation == "read" and name == segment and not moved:

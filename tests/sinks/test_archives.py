@@ -3,8 +3,8 @@
 import pytest
 
 from contracts.errors import DamagedFile
-from sinks.archives import FILES_LISTED, RANGES_LISTED, archived, table_files, undelivered
-from sinks.manifest import FileRef, Manifest, Range
+from sinks.archives import CLOSES_LISTED, FILES_LISTED, RANGES_LISTED, archived, closes, table_files, undelivered
+from sinks.manifest import Close, FileRef, Manifest, Range
 from sinks.storage import MemoryStorage
 from tests.sinks.rows import manifest, stamp, topic
 
@@ -21,6 +21,13 @@ def gaps(count: int) -> tuple[Range, ...]:
     return tuple((3 * number, 3 * number + 1) for number in range(count))
 
 
+def some_closes(count: int, first: int = 1) -> tuple[Close, ...]:
+    return tuple(
+        Close(seq=seq, closed_through=10 * seq, allowed_lateness=1, next_offsets={"exposures": seq, "outcomes": 0})
+        for seq in range(first, first + count)
+    )
+
+
 def topics(count: int) -> Manifest:
     return manifest(
         topics={"exposure": topic(next_offset=1_000_000, undelivered=gaps(count)), "outcome": topic("outcomes")}
@@ -33,7 +40,11 @@ def ranges(storage: MemoryStorage, of: Manifest) -> list[tuple[str, int, int]]:
 
 @pytest.mark.parametrize(
     "small",
-    [pytest.param(manifest(files=files(FILES_LISTED)), id="files"), pytest.param(topics(RANGES_LISTED), id="ranges")],
+    [
+        pytest.param(manifest(files=files(FILES_LISTED)), id="files"),
+        pytest.param(topics(RANGES_LISTED), id="ranges"),
+        pytest.param(manifest(closes=some_closes(CLOSES_LISTED)), id="closes"),
+    ],
 )
 def test_what_a_manifest_can_list_stays_in_it(small: Manifest) -> None:
     storage = MemoryStorage()
@@ -57,6 +68,15 @@ def test_ranges_move_and_are_still_accounted_for() -> None:
     assert ranges(storage, small) == [("exposures", first, end) for first, end in gaps(RANGES_LISTED + 1)]
 
 
+def test_closes_move_and_are_still_told_in_order() -> None:
+    storage = MemoryStorage()
+    small = archived(storage, manifest(closes=some_closes(CLOSES_LISTED + 1)), stamp())
+    assert small.closes == ()
+    later = some_closes(1, first=CLOSES_LISTED + 2)
+    told = tuple(closes(storage, small.model_copy(update={"closes": later})))
+    assert told == some_closes(CLOSES_LISTED + 2)
+
+
 def test_archives_add_up_over_checkpoints() -> None:
     storage = MemoryStorage()
     first = archived(storage, topics(RANGES_LISTED + 1), stamp(1))
@@ -66,6 +86,7 @@ def test_archives_add_up_over_checkpoints() -> None:
     assert len(ranges(storage, second)) == RANGES_LISTED + 2
     assert ranges(storage, second)[-1] == ("exposures", 900_000, 900_007)
     assert len(list(table_files(storage, second))) == FILES_LISTED + 1
+    assert list(closes(storage, second)) == []
 
 
 def test_a_changed_archive_is_noticed() -> None:

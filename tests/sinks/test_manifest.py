@@ -13,6 +13,7 @@ from contracts.errors import DamagedFile, LakeError
 from sinks.manifest import (
     SCHEMA_VERSION,
     ArchiveRef,
+    Close,
     ContractUse,
     FileRef,
     HorizonState,
@@ -51,6 +52,7 @@ FULL = manifest(
         ),
     ),
     archives=(ArchiveRef(name="archives/p00003/a.parquet", holds="files", rows=500, size=1, crc32=1),),
+    closes=(Close(seq=11, closed_through=NOON - 1, allowed_lateness=0, next_offsets={"exposures": 99}),),
     retired=(Retired(name="segments/p00003/old.parquet", at=NOON),),
     contracts={"0123456789abcdef": ContractUse(flag_key="flag", offsets={"exposures": (0, 99)})},
     horizons={"flag": HorizonState(longest_window=24, decided_through=None)},

@@ -1,0 +1,1 @@
+"""The whole way from Kafka to facts, beside what one would write instead."""
