@@ -17,7 +17,7 @@ from tests.pipeline.auditing import topics_of
 from tests.pipeline.lab import NOON, TOPICS, Lab
 
 COUNT = 50_000
-TOPIC = {kind: topic for topic, kind in TOPICS.items()}
+TOPIC: dict[str, str] = {kind: topic for topic, kind in TOPICS.items()}
 
 
 def test_audit(benchmark: BenchmarkFixture) -> None:
@@ -34,5 +34,5 @@ def test_audit(benchmark: BenchmarkFixture) -> None:
         lab.checkpoint(writer, close=True, everything=is_last)
     topics = topics_of(lab)
     topics.batch = 5_000
-    found = benchmark.pedantic(audit, args=(lab.storage, topics), rounds=5, warmup_rounds=1)
+    found = benchmark.pedantic(audit, args=(lab.storage, topics), rounds=5, warmup_rounds=1)  # type: ignore[no-untyped-call]
     assert found.clean

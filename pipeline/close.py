@@ -170,6 +170,7 @@ def _script(
         "partition": due.partition,
         "closed_through": _NEVER if due.closed_through is None else due.closed_through,
         "watermark": due.watermark,
+        "never": _NEVER,
         "allowed_lateness": due.allowed_lateness,
         "every_unit": every_unit,
     }

@@ -11,7 +11,7 @@
 --   horizon        one row a flag: its longest window, and the time through which old events are decided
 --   closed_offset  one row a topic: offsets below it were judged by an earlier close
 -- and, as variables, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`, `partition`,
--- and `every_unit`: look at all units, not just at those for which something is decided.
+-- `never` (before any event) and `every_unit`: look at all units, not just at those for which something is decided.
 --
 -- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `undecided`, `dead_letters` and
 -- `last_ripening`. Times are microseconds since the epoch, intervals half-open.
@@ -44,15 +44,16 @@ WHERE "offset" >= getvariable('least_new_offset') AND "offset" >= coalesce(next_
 
 -- ── Active units: those of which this close may decide something ──────────────────────────────────────────────────────
 
--- one row a flag; an event at or before `gone_by` is decided if old and late if new
+-- one row a flag; an old event at or before `decided_through` is decided, a new one at or before `late_through` late
 CREATE TEMP TABLE reach AS
 SELECT
     flag_key,
     longest_window,
+    coalesce(decided_through, getvariable('never')) AS decided_through,
     greatest(
         decided_through,
         getvariable('closed_through') - longest_window - getvariable('allowed_lateness')
-    ) AS gone_by
+    ) AS late_through
 FROM horizon;
 
 -- no later event can be ripe
@@ -60,7 +61,7 @@ SET VARIABLE ripe_through = (
     SELECT CASE
         WHEN getvariable('every_unit') THEN 'infinity'::TIMESTAMPTZ
         ELSE make_timestamptz(greatest(
-            max(gone_by), getvariable('watermark') - getvariable('allowed_lateness') - (SELECT min(window_us) FROM contract)
+            max(late_through), getvariable('watermark') - getvariable('allowed_lateness') - (SELECT min(window_us) FROM contract)
         ))
     END
     FROM reach
@@ -79,10 +80,10 @@ ripe AS (
     LEFT JOIN closed_offset USING (topic)
     WHERE
         event_time <= getvariable('ripe_through')
-        AND ("offset" >= coalesce(next_offset, 0) OR epoch_us(event_time) > gone_by)
+        AND ("offset" >= coalesce(next_offset, 0) OR epoch_us(event_time) > decided_through)
         AND (
             getvariable('every_unit')
-            OR epoch_us(event_time) <= gone_by
+            OR epoch_us(event_time) <= late_through
             OR ripens_at(epoch_us(event_time), CASE kind WHEN 'exposure' THEN window_us ELSE longest_window END)
                 <= getvariable('watermark')
         )
@@ -93,7 +94,7 @@ returning_event AS (SELECT flag_key, unit_id FROM new_event SEMI JOIN residue US
 
 active AS (FROM ripe UNION FROM returning_event)
 
-SELECT flag_key, unit_id, longest_window, gone_by, row_number() OVER () AS unit
+SELECT flag_key, unit_id, longest_window, decided_through, late_through, row_number() OVER () AS unit
 FROM active JOIN reach USING (flag_key);
 
 -- one row a variation's name; numbers have the order of the names
@@ -128,7 +129,7 @@ FROM fetched
 UNION ALL
 FROM open_event WHERE NOT getvariable('few');
 
--- one row an event of an active unit that is new, or old and not yet gone by
+-- one row an event of an active unit that is new, or old and not decided; `gone` ones are late
 CREATE TEMP TABLE event AS
 SELECT
     place,
@@ -141,7 +142,7 @@ SELECT
     0 AS tie,
     CASE WHEN event_id IS NOT NULL THEN hash(event_id) END AS id_hash,
     "offset" >= coalesce(next_offset, 0) AS is_new,
-    coalesce(t <= gone_by, false) AS gone
+    t <= CASE WHEN is_new THEN late_through ELSE decided_through END AS gone
 FROM record
 JOIN unit USING (flag_key, unit_id)
 JOIN variation ON variation_name = record.variation

@@ -41,11 +41,15 @@ END_NEWS_MS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What was last handed on of a partition: its next offset, and the time of the response (ms) behind it."""
+    """What was last handed on of a partition: its next offset, and the time of the response (ms) behind it.
+
+    `state` is aiokafka's of that assignment. Each assignment has a new one, whose position is what the group was told.
+    """
 
     next_offset: int
     heard_at: int
     at_end: bool
+    state: Any
 
 
 class _WholeRecords(aiokafka.consumer.fetcher.PartitionRecords):  # type: ignore[misc]
@@ -78,8 +82,12 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             if tp in consumer.assignment():
-                consumer.seek(tp, offset)
-                self._reported[tp] = _Report(offset, 0, at_end=False)
+                self._seek(consumer, tp, offset)
+
+    def _seek(self, consumer: Any, tp: TP, offset: int) -> None:  # noqa: ANN401
+        consumer.seek(tp, offset)
+        state = consumer._subscription.subscription.assignment.state_value(tp)  # noqa: SLF001
+        self._reported[tp] = _Report(offset, 0, at_end=False, state=state)
 
     async def commit_with_metadata(self, offsets: Mapping[TP, int], metadata: str) -> None:
         """Tell the group its offsets, with `metadata` beside each."""
@@ -121,17 +129,19 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
         if assignment is None or tp not in assignment.tps or tp not in self._reported:
             return None
-        state = assignment.state_value(tp)
+        state, last = assignment.state_value(tp), self._reported[tp]
+        if state is not last.state:  # assigned anew, not sought yet: what was fetched may overlap or leave a gap
+            self._seek(consumer, tp, last.next_offset)
+            return None
         if not state.has_valid_position:
             return None
-        last = self._reported[tp]
         heard_at = state.timestamp or 0
         at_end = not records and heard_at != last.heard_at and state.position >= (state.highwater or 0)
         if state.position == last.next_offset and not records:
             stale = abs(heard_at - last.heard_at) >= END_NEWS_MS
             if not at_end or (last.at_end and not stale):
                 return None
-        self._reported[tp] = _Report(state.position, heard_at, at_end=at_end)
+        self._reported[tp] = _Report(state.position, heard_at, at_end=at_end, state=state)
         end = max(state.position, state.highwater if state.lso in {None, -1} else state.lso)
         return Fetched(last.next_offset, state.position, records, end, at_end=at_end)
 

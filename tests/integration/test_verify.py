@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,10 +50,13 @@ def test_the_lake_of_the_planted_traffic_is_clean(bootstrap: str, deploy: Callab
 
 
 def test_a_lake_is_audited_while_a_worker_writes_it(deployment: Deployment) -> None:
+    def news(before: int) -> bool:
+        return deployment.passed() > before
+
     with deployment.worker() as worker:
         for number in range(3):
             deployment.publish(pair(f"u{number}", 30.0 * number))
-            worker.until(lambda before=number: len(deployment.manifests()) > 0 and deployment.passed() > before, "news")
+            worker.until(partial(news, before=number), "news")
             audited(deployment)
         worker.process.terminate()
         assert worker.ends() == 0

@@ -286,6 +286,21 @@ def test_contract_versions_live_on_in_the_lake() -> None:
     assert len(lab.rows("facts")) == 3
 
 
+def test_less_allowed_lateness_decides_what_was_left_open_before() -> None:
+    """A worker starts with a shorter setting: the events that the last close left undecided keep their fate."""
+    lab = Lab(lateness=10 * HOUR)
+    writer = lab.writer()
+    lab.publish("exposures", exposure("u1", 0), exposure("u2", 29))
+    lab.publish("outcomes", outcome("nobody", 0))
+    lab.read_all(writer)
+    lab.checkpoint(writer, close=True)
+    assert not lab.fates()
+    lab.lateness = 0
+    lab.checkpoint(lab.writer(), close=True, everything=True)
+    assert [row["unit_id"] for row in lab.rows("facts")] == ["u1", "u2"]
+    assert lab.fates()["outcomes", 0] == ["no_exposure"]
+
+
 def test_the_watermark_survives() -> None:
     lab = lab_with_a_day()
     first = lab.writer()

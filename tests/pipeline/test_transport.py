@@ -135,9 +135,15 @@ class Reporter:
         self._subscription.subscribe({HERE.topic})
         self._subscription.assign_from_subscribed([HERE, THERE])
         self._thread = object.__new__(transport._Thread)
-        self._thread._reported = {HERE: transport._Report(10, 0, at_end=False)}
         self.state = self._subscription.subscription.assignment.state_value(HERE)
         self.state.seek(10)
+        self._thread._reported = {HERE: transport._Report(10, 0, at_end=False, state=self.state)}
+
+    def assign_anew(self, position: int) -> None:
+        """Let a rebalance have given the partition again, and aiokafka have put it where the group was told."""
+        self._subscription.assign_from_subscribed([HERE, THERE])
+        self.state = self._subscription.subscription.assignment.state_value(HERE)
+        self.state.seek(position)
 
     def hear(self, at: int, *, position: int, highwater: int, stable: int | None = None) -> None:
         """Let a response of the time `at` (ms) have moved the position."""
@@ -145,7 +151,7 @@ class Reporter:
         self.state.timestamp, self.state.highwater, self.state.lso = at, highwater, stable
 
     def report(self, *records: Record) -> Fetched | None:
-        consumer = SimpleNamespace(_subscription=self._subscription)
+        consumer = SimpleNamespace(_subscription=self._subscription, seek=lambda _, offset: self.state.seek(offset))
         return self._thread._report(consumer, HERE, records)
 
 
@@ -209,3 +215,14 @@ async def test_a_partition_that_was_not_sought_is_not_reported() -> None:
     reporter._thread._reported.clear()
     reporter.hear(1_000, position=12, highwater=12)
     assert reporter.report(A, B) is None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("told", [pytest.param(5, id="behind the lake"), pytest.param(15, id="ahead of it")])
+async def test_a_partition_assigned_anew_goes_on_where_it_was(told: int) -> None:
+    """What aiokafka fetched from the group's offset is no news: some was read before, or some would be left out."""
+    reporter = Reporter()
+    reporter.assign_anew(told)
+    reporter.hear(1_000, position=20, highwater=20)
+    assert reporter.report(C) is None
+    assert reporter.state.position == 10
