@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 # Fetches that wait for the agent. A fetch is up to 1 MiB a partition; more of them only take memory.
 STREAM_BUFFER: Final = 16
 
+# A broker that has just come up may not know its topics yet, and whoever joins the group then is given nothing of them
+# until it looks again.
+METADATA_MS: Final = 10_000
+
 
 def make_app(
     settings: Settings, next_offsets: Callable[[set[TP]], Awaitable[Mapping[TP, int]]], scratch: str
@@ -38,6 +42,7 @@ def make_app(
         broker_max_poll_interval=86_400.0,  # a partition waits for its storage or dead letters as long as that takes
         broker_commit_livelock_soft_timeout=86_400.0,  # Faust commits nothing, so it must not wonder why
         consumer_auto_offset_reset="none",
+        consumer_metadata_max_age_ms=METADATA_MS,
         stream_buffer_maxsize=STREAM_BUFFER,
         stream_wait_empty=False,
         stream_recovery_delay=0.0,

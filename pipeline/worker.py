@@ -432,21 +432,26 @@ class Worker:
 
     async def _durable(self, number: int, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
         """Make the checkpoint, as often as the storage needs; the events stay in memory meanwhile."""
-        newest: Manifest | None = None
         while True:
             try:
+                return await self._in_pool(self._checkpointer.checkpoint, base, frozen, through)
+            except StorageUnavailable as error:
+                newest = await self._newest(number)
                 if newest is not None and newest.seq > base.seq:
                     if newest.seq == base.seq + 1 and newest.writer.startswith(self._writer):
                         return newest  # the commit that failed half-way
-                    raise Fenced(f"partition {number}: another writer has committed {newest.seq}; going on from there")
-                return await self._in_pool(self._checkpointer.checkpoint, base, frozen, through)
-            except StorageUnavailable as error:
+                    raise Fenced(
+                        f"partition {number}: another writer has committed {newest.seq}; going on from there"
+                    ) from error
                 if self._stop.done():
                     raise
                 log.error("partition %d: %s; trying again in %g s", number, error, RETRY_S)  # noqa: TRY400
             await asyncio.sleep(RETRY_S)
-            with suppress(StorageUnavailable):
-                newest = await self._in_thread(self._checkpointer.recover, number)
+
+    async def _newest(self, number: int) -> Manifest | None:
+        with suppress(StorageUnavailable):
+            return await self._in_thread(self._checkpointer.recover, number)
+        return None
 
     async def _tell(self, number: int, frozen: Frozen) -> None:
         """Tell Kafka the offsets (step 7); nothing rests on it."""

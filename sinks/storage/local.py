@@ -130,7 +130,8 @@ class LocalStorage:
 
     def sync(self, directory: str) -> None:
         """See `Storage.sync`."""
-        self._sync(self._path(directory))
+        with suppress(FileNotFoundError):
+            self._sync(self._path(directory), FileNotFoundError)
 
     def delete(self, name: str) -> None:
         """See `Storage.delete`."""
@@ -166,8 +167,8 @@ class LocalStorage:
             directory.mkdir(exist_ok=True)
         self._sync(directory.parent)
 
-    def _sync(self, directory: Path) -> None:
-        with _faults("sync", directory):
+    def _sync(self, directory: Path, *passing: type[OSError]) -> None:
+        with _faults("sync", directory, *passing):
             handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _fsync(handle, directory)

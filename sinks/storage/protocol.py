@@ -82,7 +82,7 @@ class Storage(Protocol):
         """Move the file at once, over one that has the target's name; `FileNotFoundError` if there is no source."""
 
     def sync(self, directory: str) -> None:
-        """Make the renames and deletions directly in this directory durable."""
+        """Make the renames and deletions directly in this directory durable; an absent one is fine."""
 
     def delete(self, name: str) -> None:
         """Delete the file; an absent one is fine."""

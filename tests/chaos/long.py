@@ -165,8 +165,9 @@ class Round:
             assert member.plan is not None
             self.done[f"SIGKILL {member.plan.point}"] += 1
         could_not_begin = code == UNREACHABLE and "evidence: " in said
-        asked_before_it_began = code == -signal.SIGTERM and not _at_work(member)
-        well = code in {None, 0, -signal.SIGKILL} or could_not_begin or asked_before_it_began
+        # Python hears a signal neither while it starts nor when it is all but gone
+        unheard = code == -signal.SIGTERM and ("stopping: " in said or not _at_work(member))
+        well = code in {None, 0, -signal.SIGKILL} or could_not_begin or unheard
         assert well, f"{member.log} ended with {code}:\n{said[-3_000:]}"
         assert "Traceback" not in said, f"{member.log}:\n{said[-3_000:]}"
         self.done["workers started"] += 1

@@ -97,6 +97,11 @@ def test_rename_moves_across_directories(storage: Storage) -> None:
     assert storage.read("tables/facts/a") == b"x"
 
 
+def test_sync_of_an_absent_directory_is_fine(storage: Storage) -> None:
+    """Whoever deleted it has seen to that: another worker may clear a staging directory at any time."""
+    storage.sync("staging/p00000")
+
+
 def test_delete_of_an_absent_file_is_fine(storage: Storage) -> None:
     put(storage, "a")
     storage.delete("a")
