@@ -169,7 +169,11 @@ def test_composition_runs_the_kafka_that_the_tests_run(checkout: Path, compositi
 
 def test_make_lists_its_recipes(checkout: Path) -> None:
     answer = subprocess.run(
-        ["make", "--no-print-directory", "help"], cwd=checkout, capture_output=True, text=True, check=True  # noqa: S607
+        ["make", "--no-print-directory", "help"],  # noqa: S607
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     recipes = {line.split()[0] for line in answer.stdout.splitlines()}
     assert recipes >= {"demo", "test", "fmt", "lint", "bench", "broker", "venv", "lock"}

@@ -186,7 +186,11 @@ def test_the_demo_prints_what_is_shown(demo: tuple[Terminal, str]) -> None:
     (command, answer), *more = exchanges("Try it")
     assert command == "make demo"
     recipe = subprocess.run(
-        ["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True  # noqa: S607
+        ["make", "--no-print-directory", "-n", "demo"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert recipe.stdout.splitlines()[-1] == ".venv/bin/evidence demo"
     assert_shown(answer, said)
@@ -298,7 +302,11 @@ def test_every_exit_code_is_in_the_table() -> None:
 
 def test_every_recipe_is_in_the_table() -> None:
     help_lines = subprocess.run(
-        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True  # noqa: S607
+        ["make", "--no-print-directory", "help"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     recipes = [line.split(maxsplit=1) for line in help_lines.stdout.splitlines()]
     assert rows("## Develop\n\n| |") == [[f"`make {name}`", what] for name, what in recipes if name != "help"]

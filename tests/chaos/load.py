@@ -141,8 +141,9 @@ class Load:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Publish what the stories begun have left, and see that all is acknowledged."""
         self._stop.set()
-        if kind is not None:
+        while kind is not None and self._thread.is_alive():
             self._producer.purge()  # the brokers may be gone
+            self._thread.join(0.1)
         self._thread.join()
         if kind is not None:
             return

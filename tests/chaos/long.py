@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from contracts.errors import KafkaUnavailable
 from tests.brokers import ApacheKafka, kafka_jars
 from tests.chaos.fleet import Fleet, Member, fleet_of
 from tests.chaos.load import FLAG, SETTINGS, Load
@@ -36,6 +38,7 @@ __all__ = ["main"]
 WORKERS: Final = 3
 PARTITIONS: Final = 6
 FAULTS: Final = 25  # a round
+STARTS: Final = 5
 
 UNREACHABLE: Final = 3  # how a worker may end that starts while its disk is full or its broker is away
 
@@ -143,13 +146,13 @@ class Round:
     def _restart_broker(self, _fleet: Fleet) -> None:
         self._broker.stop()
         self._wait(5.0)
-        self._broker.start()
+        _start(self._broker)
         self.done["broker restarted"] += 1
 
     def _kill_broker(self, _fleet: Fleet) -> None:
         self._broker.kill()
         self._wait(10.0)
-        self._broker.start()
+        _start(self._broker)
         self.done["broker killed"] += 1
 
     def _freeze_broker(self, _fleet: Fleet) -> None:
@@ -171,6 +174,15 @@ class Round:
         assert well, f"{member.log} ended with {code}:\n{said[-3_000:]}"
         assert "Traceback" not in said, f"{member.log}:\n{said[-3_000:]}"
         self.done["workers started"] += 1
+
+
+def _start(broker: ApacheKafka) -> None:
+    """Start it again; a client that calls where it was may have its port for a moment."""
+    for _ in range(STARTS):
+        with suppress(KafkaUnavailable):
+            broker.start()
+            return
+    broker.start()
 
 
 def _at_work(member: Member) -> bool:
@@ -216,7 +228,7 @@ def _round(broker: ApacheKafka, home: Path, seed: str) -> dict[str, Any]:
     except AssertionError as wrong:
         failed = str(wrong)
         broker.kill()  # in whatever state it is
-        broker.start()
+        _start(broker)
     kills = sum(count for fault, count in one.done.items() if fault.startswith("SIGKILL"))
     took = time.monotonic() - began
     _say(f"round {seed}: {kills} kills, {one.published} records, {took:.0f} s: {failed or 'fine'}")
