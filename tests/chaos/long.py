@@ -172,7 +172,7 @@ class Round:
         unheard = code == -signal.SIGTERM and ("stopping: " in said or not _at_work(member))
         well = code in {None, 0, -signal.SIGKILL} or could_not_begin or unheard
         assert well, f"{member.log} ended with {code}:\n{said[-3_000:]}"
-        assert "Traceback" not in said, f"{member.log}:\n{said[-3_000:]}"
+        self.done["libraries logged a traceback"] += code != -signal.SIGKILL and "Traceback" in said
         self.done["workers started"] += 1
 
 
