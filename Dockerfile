@@ -4,9 +4,9 @@ FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.txt requirements-build.txt ./
 RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement requirements-build.txt \
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-build.txt \
     && python -m venv /opt/evidence \
-    && /opt/evidence/bin/pip install --no-cache-dir --require-hashes --requirement requirements.txt
+    && /opt/evidence/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY contracts contracts
 COPY sinks sinks

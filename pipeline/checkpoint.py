@@ -312,7 +312,7 @@ class Checkpointer:
             "closes": (*base.closes, *self._closes(base, frozen, through)),
             "segments": tuple(staged.segments),
             "residue": tuple(staged.residue),
-            "files": (*(file.model_copy(update={"staged": None}) for file in base.files), *staged.files),
+            "files": (*base.published(), *staged.files),
             "retired": (
                 *(file for file in base.retired if not _lingered(file, base.committed_at)),
                 *(Retired(name=name, at=now) for name in sorted(base.live() - live)),

@@ -44,13 +44,12 @@ def _resume(storage: Storage, lineage: Lineage) -> Resumed | None:
 
 
 def _cleared(manifest: Manifest) -> Manifest:
-    files = tuple(file.model_copy(update={"staged": None}) for file in manifest.files)
     return manifest.model_copy(
         update={
             "seq": manifest.seq + 1,
             "writer": uuid4().hex[:8],
             "committed_at": time_ns() // 1000,
             "stopped": None,
-            "files": files,
+            "files": manifest.published(),
         }
     )

@@ -232,7 +232,7 @@ class Worker:
             for number in self._owned.keys() - numbers:
                 log.info("partition %d: given up", number)
                 self._owned.pop(number).lost = True
-            states = await self._in_thread(topic_states, self._settings)
+            states = await asyncio.to_thread(topic_states, self._settings)
             partition_count(states)
             for owned in self._owned.values():  # a topic made again looks like a torn assignment
                 check_continuity(owned.base, states, self._lake_id)
@@ -256,12 +256,12 @@ class Worker:
 
     async def _own(self, number: int, states: Mapping[str, TopicState]) -> None:
         """Make sure that the partition goes on from its newest manifest, or from what was read since."""
-        manifest = await self._in_thread(self._checkpointer.recover, number)
+        manifest = await asyncio.to_thread(self._checkpointer.recover, number)
         owned = self._owned.get(number)
         if owned is not None and (manifest is None or manifest.seq <= owned.base.seq or owned.running is not None):
             return
         if manifest is None:
-            other = await self._in_thread(self._any_manifest)
+            other = await asyncio.to_thread(self._any_manifest)
             if other is not None:  # the lake may know topics without this partition, or of another ID
                 check_continuity(other, states, self._lake_id)
             manifest = genesis(
@@ -297,7 +297,7 @@ class Worker:
         if self._owned.get(number) is not owned:
             return
         del self._owned[number]
-        states = await self._in_thread(topic_states, self._settings)
+        states = await asyncio.to_thread(topic_states, self._settings)
         async with self._recovering:
             if not any(tp.partition == number for tp in self._app.consumer.assignment()):
                 return
@@ -317,18 +317,12 @@ class Worker:
         if owned is None or self._stop.done() or owned.partition.stopped is not None:
             return
         partition = owned.partition
-        if fetched.lost and fetched.start != partition.next_offsets[tp.topic]:  # asked for before it was sought
-            await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
-            return
         if fetched.lost:
-            state = (await self._in_thread(topic_states, self._settings))[tp.topic]
-            first, end = state.first[tp.partition], state.end[tp.partition]
-            if not first <= fetched.start <= end:
-                raise lost_offsets(tp.topic, tp.partition, fetched.start, first, end)
-            await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})  # a replica lagged behind
-            return
-        owned.ends.setdefault(tp.topic, fetched.end)
-        if not partition.accept(tp.topic, fetched, _now(), _mono()):
+            if fetched.start == partition.next_offsets[tp.topic]:  # else it was asked for before it was sought
+                await self._see_whether_lost(tp, fetched.start)
+        else:
+            owned.ends.setdefault(tp.topic, fetched.end)
+        if fetched.lost or not partition.accept(tp.topic, fetched, _now(), _mono()):
             await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
             return
         if partition.stopped is not None:
@@ -338,6 +332,13 @@ class Worker:
             for each in self._owned.values():
                 each.urgent = True
             await asyncio.sleep(TICK_S)
+
+    async def _see_whether_lost(self, tp: TP, offset: int) -> None:
+        """Raise OffsetsLost if the topic does not hold the offset; else a replica lagged behind."""
+        state = (await asyncio.to_thread(topic_states, self._settings))[tp.topic]
+        first, end = state.first[tp.partition], state.end[tp.partition]
+        if not first <= offset <= end:
+            raise lost_offsets(tp.topic, tp.partition, offset, first, end)
 
     def _over_bound(self) -> bool:
         rows = sum(owned.partition.buffered_rows for owned in self._owned.values())
@@ -450,7 +451,7 @@ class Worker:
 
     async def _newest(self, number: int) -> Manifest | None:
         with suppress(StorageUnavailable):
-            return await self._in_thread(self._checkpointer.recover, number)
+            return await asyncio.to_thread(self._checkpointer.recover, number)
         return None
 
     async def _tell(self, number: int, frozen: Frozen) -> None:
@@ -532,7 +533,7 @@ class Worker:
         return Decoder(book, max_value_bytes=self._settings.max_value_bytes, max_future_us=self._settings.max_future)
 
     async def _reload(self) -> None:
-        book = await self._in_thread(self._flags.changed)
+        book = await asyncio.to_thread(self._flags.changed)
         if book is not None:
             self._decoder = self._decoder_of(book)
             for owned in self._owned.values():
@@ -540,7 +541,7 @@ class Worker:
 
     async def _recheck(self) -> None:
         try:
-            states = await self._in_thread(topic_states, self._settings)
+            states = await asyncio.to_thread(topic_states, self._settings)
         except KafkaUnavailable:
             return  # an outage; the consumer waits for its end
         for owned in self._owned.values():
@@ -549,7 +550,7 @@ class Worker:
     async def _look_for_resumed(self) -> None:
         for number, owned in list(self._owned.items()):
             if owned.base.stopped is not None and owned.running is None:
-                newest = await self._in_thread(self._checkpointer.recover, number)
+                newest = await asyncio.to_thread(self._checkpointer.recover, number)
                 if newest is not None and newest.seq > owned.base.seq:
                     log.info("partition %d: resumed", number)
                     await self._restart(number, owned)
@@ -567,9 +568,6 @@ class Worker:
     def _new_id(self) -> str:
         self._attempts += 1
         return f"{self._writer}{self._attempts:x}"
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401 - as to_thread has it
-        return await asyncio.to_thread(work, *arguments)
 
     async def _in_pool(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

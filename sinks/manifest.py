@@ -204,6 +204,10 @@ class Manifest(_Part):
         """Return the table files that this checkpoint staged: those its writer, or the next owner, must publish."""
         return tuple(file for file in self.files if file.staged is not None)
 
+    def published(self) -> tuple[FileRef, ...]:
+        """Return the table files as the next manifest names them: all under their final names."""
+        return tuple(file.model_copy(update={"staged": None}) for file in self.files)
+
     def to_bytes(self) -> bytes:
         """Return the manifest as its JSON file, with its checksum."""
         body = self.model_dump(mode="json")
