@@ -23,7 +23,7 @@ Recovery is the newest manifest, with steps 5 and 6 done once more. There is not
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,7 +36,17 @@ from pipeline.close import Closed, Due, Horizon, close, close_through
 from pipeline.letters import Sender
 from pipeline.outbox import Letter
 from pipeline.partition import Frozen, Refused
-from pipeline.segments import has_aged, is_new, may_leave, merge, merge_plan, merge_residue, segment_rows
+from pipeline.segments import (
+    events_of,
+    has_aged,
+    is_new,
+    may_leave,
+    may_stay,
+    merge_plan,
+    merge_residue,
+    remaining,
+    undecided,
+)
 from sinks.archives import archived
 from sinks.lineage import Lineage
 from sinks.manifest import (
@@ -54,7 +64,7 @@ from sinks.manifest import (
     merged,
 )
 from sinks.parquet import Stamp, require, verify
-from sinks.segments import write_residue, write_segment
+from sinks.segments import write_merged, write_residue
 from sinks.storage import Storage
 from sinks.tables import REFUSED, stage_table
 
@@ -196,40 +206,49 @@ class Checkpointer:
 
     def _stage(self, base: Manifest, frozen: Frozen, through: int | None, stamp: Stamp) -> _Staged:
         if through is None:
-            staged = _Staged([*base.segments], [*base.residue], [], self._horizons(base, frozen))
-            undecided = segment_rows(frozen.events)
+            segments = self._with_segment([*base.segments], _buffered(frozen), stamp)
+            staged = _Staged(segments, [*base.residue], [], self._horizons(base, frozen))
         else:
             due = self._due(base, frozen, through)
             closed = close(due, memory_limit=self._memory_limit, temp_directory=self._temp_directory)
             staged = self._stage_closed(base, closed, due, stamp)
-            undecided = closed.undecided
         staged.files += stage_table(self._storage, "refused", _refused(frozen.refused, base.partition), stamp)
-        if undecided.num_rows:
-            staged.segments.append(write_segment(self._storage, undecided, stamp))
         return staged
+
+    def _with_segment(
+        self, segments: list[SegmentRef], pieces: Iterable[pa.Table], stamp: Stamp, part: int = 0
+    ) -> list[SegmentRef]:
+        segment = write_merged(self._storage, pieces, stamp, part)
+        return segments if segment is None else [*segments, segment]
 
     def _stage_closed(self, base: Manifest, closed: Closed, due: Due, stamp: Stamp) -> _Staged:
         files: list[FileRef] = []
         for table, rows in (("facts", closed.facts), ("events", closed.events), ("unjoined", closed.unjoined)):
             files += stage_table(self._storage, table, rows, stamp)
-        # what is new since the last close stands in `undecided` from now on
-        old = [segment for segment in base.segments if not is_new(segment, due.closed_offsets)]
-        segments = [segment for segment in old if not may_leave(segment, closed.horizons)]
+        segments = self._segments_after(base, closed, due, stamp)
         residue = [each for each in base.residue if not has_aged(each, closed.horizons, due)]
-        segments = self._merged_segments(segments, closed.horizons, stamp)
         residue = self._merged_residue(residue, closed.horizons, due, stamp)
         if closed.residue.num_rows:
             residue.append(write_residue(self._storage, closed.residue, stamp))
         return _Staged(segments, residue, files, closed.horizons, closed)
 
-    def _merged_segments(
-        self, segments: list[SegmentRef], horizons: Mapping[str, Horizon], stamp: Stamp
-    ) -> list[SegmentRef]:
-        for part, group in enumerate(merge_plan(segments), start=1):
-            rows = merge([self._storage.source(segment.name) for segment in group], horizons)
-            kept = [segment for segment in segments if segment not in group]
-            segments = [*kept, write_segment(self._storage, rows, stamp, part)] if rows.num_rows else kept
-        return segments
+    def _segments_after(self, base: Manifest, closed: Closed, due: Due, stamp: Stamp) -> list[SegmentRef]:
+        """Return the segments that later closes need, all of them old now; what is written anew is one more."""
+        stay: list[SegmentRef] = []
+        rest: list[pa.Table] = []
+        for segment, source, decided in zip(base.segments, due.events, closed.decided, strict=False):
+            if is_new(segment, due.closed_offsets) and not may_stay(segment.rows, decided):
+                if len(decided.rows) < segment.rows:
+                    rest.append(remaining(events_of(source), decided))
+            elif not may_leave(segment, closed.horizons):
+                stay.append(segment)
+        for source, decided in list(zip(due.events, closed.decided, strict=True))[len(base.segments) :]:
+            rest.append(remaining(events_of(source), decided))
+        for part, group in enumerate(merge_plan(stay), start=1):
+            kept = [segment for segment in stay if segment not in group]
+            sources = [self._storage.source(segment.name) for segment in group]
+            stay = self._with_segment(kept, undecided(sources, closed.horizons), stamp, part)
+        return self._with_segment(stay, rest, stamp)
 
     def _merged_residue(
         self, residue: list[ResidueRef], horizons: Mapping[str, Horizon], due: Due, stamp: Stamp
@@ -252,7 +271,7 @@ class Checkpointer:
             contracts={version: self._contract(version) for version in sorted(versions)},
             events=[
                 *(self._sound(segment) for segment in base.segments),
-                *([pa.Table.from_batches(frozen.events)] if frozen.events else []),
+                *_buffered(frozen),
             ],
             residue=[self._sound(residue) for residue in base.residue],
         )
@@ -344,6 +363,10 @@ class Checkpointer:
                 offsets[topic] = (offsets.get(topic, (first, last))[0], last)
             uses[version] = ContractUse(flag_key=self._contract(version).flag_key, offsets=offsets)
         return uses
+
+
+def _buffered(frozen: Frozen) -> list[pa.Table]:
+    return [pa.Table.from_batches(frozen.events)] if frozen.events else []
 
 
 def _moved(topic: TopicState, frozen: Frozen, *, closed: bool) -> TopicState:

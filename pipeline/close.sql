@@ -13,7 +13,7 @@
 -- and, as variables, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`, `partition`,
 -- `never` (before any event) and `every_unit`: look at all units, not just at those for which something is decided.
 --
--- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `undecided`, `dead_letters` and
+-- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `decided`, `dead_letters` and
 -- `last_ripening`. Times are microseconds since the epoch, intervals half-open.
 
 CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
@@ -330,7 +330,7 @@ WHERE stage IS NULL AND NOT exposes AND ripens_at(t, longest_window) <= getvaria
 -- one row an event that no earlier close has decided, and what becomes of it
 CREATE TEMP TABLE fate AS
 SELECT
-    place, unit, exposes, measures, opens, t, tie, metric_window, opened_under, starts, is_mismatched,
+    place, unit, exposes, measures, is_new, opens, t, tie, metric_window, opened_under, starts, is_mismatched,
     CASE
         WHEN late THEN 'late'
         WHEN stage = 'open' THEN 'undecided'
@@ -651,11 +651,13 @@ CREATE TEMP VIEW dead_letters AS
 SELECT fate AS reason, 'close' AS stage, topic, "offset", record_time, key, value, headers
 FROM record JOIN (SELECT place, fate FROM fate WHERE fate IN ('late', 'no_exposure')) USING (place);
 
--- one row a new event that waits for a later close
-CREATE TEMP VIEW undecided AS
-WITH decided AS (SELECT place FROM fate WHERE fate <> 'undecided')
-
-FROM new_event ANTI JOIN decided USING (place);
+-- one row a new event that is decided; `forgotten` where neither its time nor a closed window will tell so later
+CREATE TEMP VIEW decided AS
+SELECT
+    place,
+    fate = 'late' AND exposes AND t > decided_through AND ripens_at(t, longest_window) > getvariable('watermark') AS forgotten
+FROM fate JOIN unit USING (unit)
+WHERE is_new AND fate <> 'undecided';
 
 -- one row: the time at which the last open event will be decided
 CREATE TEMP VIEW last_ripening AS

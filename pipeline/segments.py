@@ -1,31 +1,39 @@
 """Segments over time: which ones a close still needs, and how many small ones become a few large ones.
 
-A segment is either new, all of its events having arrived since the last close, or old, left undecided by a close. The
-two are never merged: a close puts what it leaves undecided of the new events into one old segment, in place of the new
-ones. An old segment loses its events only to time: whatever lies at or before its flag's `decided_through` is decided.
+A segment is either new, all of its events having arrived since the last close, or old, judged by a close. A close
+leaves a new segment as it is where little of it is decided: later closes know such events by their time, or by the
+closed windows that have them. Else it writes the rest anew. Old segments are merged, and lose their events to time
+alone: whatever lies at or before its flag's `decided_through` is decided.
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.columns import EVENT, TIMESTAMP, utf8
-from pipeline.close import Due, Horizon, Source, by_event_time
+from pipeline.close import Decided, Due, Horizon, Source
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.tables import RESIDUE
 
-__all__ = ["has_aged", "is_new", "may_leave", "merge", "merge_plan", "merge_residue", "segment_rows"]
+__all__ = [
+    "events_of",
+    "has_aged",
+    "is_new",
+    "may_leave",
+    "may_stay",
+    "merge_plan",
+    "merge_residue",
+    "remaining",
+    "undecided",
+]
 
 _FANOUT: Final = 10  # files of one size class that become one of the next
-_CLASSES: Final = (
-    4_000,
-    32_000,
-    250_000,
-)  # rows at which a size class ends; larger files stay, or a merge is too large
+_CLASSES: Final = (4_000, 32_000, 250_000, 1_000_000)  # rows at which a size class ends; larger files stay
 
 _SEGMENT: Final = utf8(EVENT)
 
@@ -41,17 +49,29 @@ class Sized(Protocol):
 _F = TypeVar("_F", bound=Sized)
 
 
-def segment_rows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """Return buffered events as the rows of a segment: text in plain columns, sorted by event time.
-
-    Events of one time keep their order.
-    """
-    return by_event_time(pa.Table.from_batches(batches, schema=EVENT)).cast(_SEGMENT)
-
-
 def is_new(segment: SegmentRef, closed_offsets: Mapping[str, int]) -> bool:
     """Tell whether the segment's events arrived after the close that left `closed_offsets` (next offsets by topic)."""
     return any(last >= closed_offsets.get(topic, 0) for topic, (_, last) in segment.offsets.items())
+
+
+def may_stay(rows: int, decided: Decided) -> bool:
+    """Tell whether a new segment of so many rows may stay as it is after the close that decided some of it.
+
+    Half of it may be decided: later closes pass over such events for less than it costs to write the others again.
+    """
+    return not decided.forgotten and 2 * len(decided.rows) <= rows
+
+
+def events_of(source: Source) -> pa.Table:
+    """Return all rows of a segment or buffer."""
+    return pq.read_table(source) if isinstance(source, str) else source
+
+
+def remaining(events: pa.Table, decided: Decided) -> pa.Table:
+    """Return the events, all rows of a source of the close, without those that it decided."""
+    keep = np.ones(len(events), np.bool_)
+    keep[decided.rows] = False
+    return events if keep.all() else events.filter(pa.array(keep))
 
 
 def may_leave(segment: SegmentRef, horizons: Mapping[str, Horizon]) -> bool:
@@ -73,7 +93,7 @@ def has_aged(residue: ResidueRef, horizons: Mapping[str, Horizon], due: Due) -> 
 def merge_plan(files: Sequence[_F]) -> list[list[_F]]:
     """Return the groups of files to merge, each into one: as soon as there are ten of about one size.
 
-    So a partition has at most 27 small files and one for each 250,000 open events, and an event is rewritten three
+    So a partition has at most 36 small files and one for each million open events, and an event is rewritten four
     times at most. The files of a group keep their order.
     """
     classes: dict[int, list[_F]] = {}
@@ -82,12 +102,12 @@ def merge_plan(files: Sequence[_F]) -> list[list[_F]]:
     return [group for size, group in sorted(classes.items()) if len(group) >= _FANOUT and size < len(_CLASSES)]
 
 
-def merge(sources: Iterable[Source], horizons: Mapping[str, Horizon]) -> pa.Table:
-    """Return the events of old segments that may be undecided, as the rows of one segment; none are left, no rows.
-
-    The memory it takes is that of all rows.
-    """
-    return by_event_time(pa.concat_tables([_undecided(_read(source, _SEGMENT), horizons) for source in sources]))
+def undecided(sources: Iterable[Source], horizons: Mapping[str, Horizon]) -> Iterator[pa.Table]:
+    """Yield the events of old segments that may be undecided, a row group at a time."""
+    bounds = {flag: each.decided_through for flag, each in horizons.items() if each.decided_through is not None}
+    for source in sources:
+        for events in _row_groups(source):
+            yield events.filter(_after(events["event_time"], events["flag_key"], bounds))
 
 
 def merge_residue(sources: Iterable[Source], horizons: Mapping[str, Horizon], due: Due) -> pa.Table:
@@ -103,11 +123,6 @@ def _is_decided(time: int, horizon: Horizon | None) -> bool:
     return horizon is not None and horizon.decided_through is not None and time <= horizon.decided_through
 
 
-def _undecided(events: pa.Table, horizons: Mapping[str, Horizon]) -> pa.Table:
-    bounds = {flag: each.decided_through for flag, each in horizons.items() if each.decided_through is not None}
-    return events.filter(_after(events["event_time"], events["flag_key"], bounds))
-
-
 def _after(times: pa.ChunkedArray, flags: pa.ChunkedArray, bounds: Mapping[str, int]) -> pa.ChunkedArray:
     """Tell which times lie after the bound of their flag; those of a flag without one do."""
     keep = pc.is_valid(times)
@@ -115,6 +130,15 @@ def _after(times: pa.ChunkedArray, flags: pa.ChunkedArray, bounds: Mapping[str, 
         gone = pc.and_(pc.equal(flags, flag), pc.less_equal(times, pa.scalar(bound, TIMESTAMP)))
         keep = pc.and_not(keep, gone)
     return keep
+
+
+def _row_groups(source: Source) -> Iterator[pa.Table]:
+    if isinstance(source, str):
+        with pq.ParquetFile(source) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number).cast(_SEGMENT)
+    else:
+        yield source.cast(_SEGMENT)
 
 
 def _read(source: Source, schema: pa.Schema) -> pa.Table:

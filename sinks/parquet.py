@@ -9,6 +9,7 @@ repeat, deltas for times and offsets.
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final, Literal
@@ -18,9 +19,9 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DamagedFile
 from sinks.manifest import SCHEMA_VERSION, WAY_OUT, Range, StoredFile
-from sinks.storage import Storage
+from sinks.storage import Sink, Storage
 
-__all__ = ["Stamp", "Written", "read_parquet", "require", "verify", "write_parquet"]
+__all__ = ["File", "Stamp", "Written", "parquet_file", "read_parquet", "require", "verify", "write_parquet"]
 
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own size: what one of its threads reads at a time, and what a filter can skip."""
@@ -83,6 +84,40 @@ class Written:
     crc32: int
 
 
+class File:
+    """A Parquet file being written, piece by piece, so that it may be larger than memory."""
+
+    def __init__(self, writer: pq.ParquetWriter, sink: Sink, schema: pa.Schema) -> None:
+        """Write to `writer`, whose bytes go to `sink`."""
+        self._writer = writer
+        self._sink = sink
+        self._schema = schema
+        self._rows = 0
+
+    def append(self, rows: pa.Table) -> None:
+        """Write the rows, in their order, as row groups of their own; `ValueError` as for `write_parquet`."""
+        self._writer.write_table(fitted(rows, self._schema), row_group_size=ROW_GROUP_ROWS)
+        self._rows += rows.num_rows
+
+    @property
+    def written(self) -> Written:
+        """What was written; all of it once the file is closed."""
+        return Written(self._rows, self._sink.size, self._sink.crc32)
+
+
+@contextmanager
+def parquet_file(
+    storage: Storage, name: str, schema: pa.Schema, stamp: Stamp, *, compression: Literal["zstd", "lz4"] = "zstd"
+) -> Iterator[File]:
+    """Open a new Parquet file of exactly this schema; durable when the block ends, removed when it raises.
+
+    `StorageUnavailable` if the storage cannot take the file.
+    """
+    with storage.write(name) as sink, pq.ParquetWriter(sink, schema, **_options(schema, compression)) as writer:
+        writer.add_key_value_metadata(stamp.metadata())
+        yield File(writer, sink, schema)
+
+
 def write_parquet(  # noqa: PLR0913 - what, where, how and by whom
     storage: Storage,
     name: str,
@@ -98,13 +133,9 @@ def write_parquet(  # noqa: PLR0913 - what, where, how and by whom
     if the storage cannot take the file, of which then nothing remains.
     """
     rows = fitted(rows, schema)
-    with (
-        storage.write(name) as sink,
-        pq.ParquetWriter(sink, schema, **_options(schema, compression)) as writer,
-    ):
-        writer.add_key_value_metadata(stamp.metadata())
-        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
-    return Written(rows.num_rows, sink.size, sink.crc32)
+    with parquet_file(storage, name, schema, stamp, compression=compression) as file:
+        file.append(rows)
+    return file.written
 
 
 def fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -45,16 +45,24 @@ def test_a_close_publishes_facts_and_keeps_what_is_open() -> None:
     assert writer.base.totals == {"facts": 2, "joined": 4, "unjoined.no_exposure": 1}
 
 
-def test_a_close_replaces_the_segments_since_the_last_one() -> None:
+def test_a_close_keeps_new_segments_and_writes_anew_what_is_left_of_those_that_are_mostly_decided() -> None:
     lab = Lab()
     writer = lab.writer()
-    for hour in range(3):
-        lab.publish("exposures", exposure(f"u{hour}", hour))
+    for hours in ((0, 0, 20), (0, 20), (0,)):
+        lab.publish("exposures", *(exposure(f"u{place}-{len(hours)}", hour) for place, hour in enumerate(hours)))
         lab.read_all(writer)
         lab.checkpoint(writer, close=False)
-    assert len(writer.base.segments) == 3
+    lab.publish("exposures", exposure("last", 26))
+    lab.read_all(writer)
+    before = [segment.name for segment in writer.base.segments]
     lab.checkpoint(writer, close=True)
-    assert [segment.rows for segment in writer.base.segments] == [3]
+    assert len(lab.rows("facts")) == 4
+    kept, rest = writer.base.segments
+    assert (kept.name, kept.rows) == (before[1], 2)
+    assert rest.rows == 2
+    lab.checkpoint(writer, close=True, everything=True)
+    assert len(lab.rows("facts")) == 7
+    assert writer.base.segments == ()
 
 
 def test_recovery_goes_on_where_the_newest_manifest_ends() -> None:

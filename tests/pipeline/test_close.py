@@ -19,6 +19,7 @@ from contracts.columns import EVENT, utf8
 from contracts.flags import Contract, load_contract
 from pipeline.close import DEAD_LETTERS, Closed, Due, Horizon, close, close_through
 from sinks import tables
+from tests.properties.chain import waiting
 
 HOUR = 3_600_000_000
 EPOCH = 1_767_225_600_000_000  # hour 0: 2026-01-01T00:00Z
@@ -139,6 +140,7 @@ class Chain:
     residue: list[pa.Table] = field(default_factory=list)
     facts: list[Row] = field(default_factory=list)
     decided: dict[str, str] = field(default_factory=dict)
+    waiting: pa.Table = field(default_factory=utf8(EVENT).empty_table)
 
     def arrive(self, *events: Row, contracts: Sequence[Contract] = ()) -> None:
         """Take events in, in the order given."""
@@ -169,14 +171,15 @@ class Chain:
 
     def close(self, watermark: float) -> Closed:
         """Close, check that each new event has one fate and no old one a second, and carry on."""
-        closed = close(self.due(watermark))
-        fates = fates_of(closed, [*self.old, *self.new])
+        due = self.due(watermark)
+        closed, self.waiting = close_and_wait(due)
+        fates = fates_of(closed, self.waiting, [*self.old, *self.new])
         assert not self.decided.keys() & fates.keys(), "decided twice"
         self.decided |= {name: fate for name, fate in fates.items() if fate != "undecided"}
         assert {text for new in self.new for text in texts(new)} <= fates.keys(), "a new event without a fate"
         self.facts += closed.facts.to_pylist()
         self.residue.append(closed.residue)
-        self.old, self.new = [*self.old, closed.undecided], []
+        self.old, self.new = [*self.old, self.waiting], []
         self.horizons, self.closed_through, self.closed_offsets = closed.horizons, watermark, dict(self.ends)
         return closed
 
@@ -185,12 +188,18 @@ def texts(events: pa.Table) -> list[str]:
     return [f"{value.decode()}" for value in events["value"].to_pylist()]
 
 
-def fates_of(closed: Closed, events: Sequence[pa.Table]) -> dict[str, str]:
+def close_and_wait(due: Due) -> tuple[Closed, pa.Table]:
+    """Close; return the new events that wait for a later close, too."""
+    closed = close(due)
+    return closed, waiting(due, closed)
+
+
+def fates_of(closed: Closed, waiting: pa.Table, events: Sequence[pa.Table]) -> dict[str, str]:
     names = {(row["topic"], row["offset"]): row["value"].decode() for rows in events for row in rows.to_pylist()}
     found = [
         *((names[row["topic"], row["offset"]], "joined") for row in closed.events.to_pylist()),
         *((names[row["topic"], row["offset"]], row["reason"]) for row in closed.unjoined.to_pylist()),
-        *((names[row["topic"], row["offset"]], "undecided") for row in closed.undecided.to_pylist()),
+        *((names[row["topic"], row["offset"]], "undecided") for row in waiting.to_pylist()),
     ]
     assert len(dict(found)) == len(found), "two fates for one event"
     return dict(found)
@@ -918,15 +927,26 @@ def test_everything_of_a_closed_window_is_decided_though_it_came_late_in_it() ->
     assert len(chain.facts) == 1
 
 
-def test_undecided_are_the_new_events_alone_whole_and_by_event_time() -> None:
+def test_decided_names_the_rows_of_each_source_that_wait_no_longer() -> None:
     chain = Chain()
     chain.arrive(exposure(5))
     chain.close(6)
-    chain.arrive(outcome(20, event_id="x", headers=[{"key": "h", "value": b"1"}]), exposure(7, "B", segments=["s"]))
-    sent = chain.new[0]
-    undecided = chain.close(21).undecided
-    assert undecided.schema.equals(utf8(EVENT))
-    assert undecided.to_pylist() == sent.sort_by("event_time").to_pylist()
+    chain.arrive(exposure(40), outcome(6), outcome(41))
+    chain.arrive(outcome(42), outcome(2, "C"))
+    closed = close(chain.due(31))
+    assert [each.rows.tolist() for each in closed.decided] == [[], [1], [1]]
+    assert not any(each.forgotten for each in closed.decided)
+
+
+def test_a_late_exposure_beside_a_closed_window_would_be_forgotten() -> None:
+    """Neither its time nor a window of its variation says later that it is decided."""
+    chain = Chain()
+    chain.arrive(exposure(10))
+    chain.close(35)
+    chain.arrive(exposure(30, "B"), exposure(31, unit_id="other"))
+    closed = chain.close(36)
+    assert chain.decided["exposure B 30"] == "late"
+    assert [(each.rows.tolist(), each.forgotten) for each in closed.decided[1:]] == [([0], True)]
 
 
 def test_a_retry_that_finds_the_exposure_joins_what_a_dead_close_gave_up() -> None:
@@ -968,8 +988,8 @@ def test_nothing_in_gives_nothing_of_every_schema_out() -> None:
     assert closed.events.schema.equals(tables.EVENTS)
     assert closed.unjoined.schema.equals(tables.UNJOINED)
     assert closed.residue.schema.equals(tables.RESIDUE)
-    assert closed.undecided.schema.equals(utf8(EVENT))
-    assert sum(part.num_rows for part in (closed.facts, closed.events, closed.unjoined, closed.undecided)) == 0
+    assert closed.decided == []
+    assert sum(part.num_rows for part in (closed.facts, closed.events, closed.unjoined)) == 0
 
 
 def test_closing_through_the_last_ripening_leaves_nothing_undecided() -> None:
@@ -1036,9 +1056,9 @@ def few_among_many() -> list[Row]:
 def test_few_due_units_among_many_are_decided_alone() -> None:
     chain = Chain()
     chain.arrive(*few_among_many())
-    closed = chain.close(25)
+    chain.close(25)
     assert chain.decided == {"exposure A 0": "joined", "outcome A 1": "joined", "other": "joined"}
-    assert closed.undecided.num_rows == 78
+    assert chain.waiting.num_rows == 78
     assert chain.facts[0]["flags"] == ["variation_mismatch"]
 
 
@@ -1049,12 +1069,5 @@ def test_few_due_units_are_found_in_files(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{start}.parquet") for start in range(0, len(rows), 20)]
     for start, path in zip(range(0, len(rows), 20), paths, strict=True):
         pq.write_table(rows.slice(start, 20), path)
-    closed = close(replace(chain.due(25), events=[rows.slice(0, 0), *paths]))
-    assert (closed.facts.num_rows, closed.events.num_rows, closed.undecided.num_rows) == (1, 3, 78)
-
-
-def test_undecided_events_keep_their_order_however_large_they_are() -> None:
-    chain = Chain()
-    large = "x" * 400_000
-    chain.arrive(*(exposure(h, value=f"{h}{large}", unit_id=str(h)) for h in (2, 0, 1)))
-    assert [value[:1] for value in texts(chain.close(3).undecided)] == ["0", "1", "2"]
+    closed, undecided = close_and_wait(replace(chain.due(25), events=[*paths, rows.slice(0, 0)]))
+    assert (closed.facts.num_rows, closed.events.num_rows, undecided.num_rows) == (1, 3, 78)

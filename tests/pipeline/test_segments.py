@@ -4,13 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from contracts.columns import EVENT, TIMESTAMP, utf8
-from pipeline.close import Due, Horizon
-from pipeline.segments import has_aged, is_new, may_leave, merge, merge_plan, merge_residue, segment_rows
+from pipeline.close import Decided, Due, Horizon
+from pipeline.segments import (
+    events_of,
+    has_aged,
+    is_new,
+    may_leave,
+    may_stay,
+    merge_plan,
+    merge_residue,
+    remaining,
+    undecided,
+)
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.tables import RESIDUE
 
@@ -72,25 +83,6 @@ def windows(*ends: int) -> pa.Table:
     return pa.table(columns, schema=RESIDUE)
 
 
-# ── Rows of a segment ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_buffered_events_are_sorted_by_event_time_with_text_written_out() -> None:
-    batches = [events(5, 3).cast(EVENT).to_batches()[0], events(4).cast(EVENT).to_batches()[0]]
-    rows = segment_rows(batches)
-    assert rows.schema.equals(utf8(EVENT))
-    assert times(rows) == [3, 4, 5]
-    assert rows["values"].to_pylist() == [[("x", 1.0)]] * 3
-
-
-def test_events_of_one_time_keep_their_order() -> None:
-    assert segment_rows(events(7, 7, 7).cast(EVENT).to_batches())["offset"].to_pylist() == [0, 1, 2]
-
-
-def test_no_batches_make_no_rows() -> None:
-    assert segment_rows([]).num_rows == 0
-
-
 # ── Which segments a close needs ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -126,6 +118,29 @@ def test_residue_ages_two_windows_and_the_lateness_after_its_end(watermark: int,
     assert has_aged(residue, DECIDED_THROUGH_50, due(watermark)) is aged
 
 
+@pytest.mark.parametrize(
+    ("rows", "decided", "stays"),
+    [
+        pytest.param(4, Decided(np.arange(2), forgotten=False), True, id="half-decided"),
+        pytest.param(3, Decided(np.arange(2), forgotten=False), False, id="more-than-half-decided"),
+        pytest.param(4, Decided(np.arange(1), forgotten=True), False, id="one-would-be-forgotten"),
+    ],
+)
+def test_a_new_segment_stays_where_little_is_decided_and_nothing_forgotten(
+    rows: int,
+    decided: Decided,
+    stays: bool,  # noqa: FBT001
+) -> None:
+    assert may_stay(rows, decided) is stays
+
+
+def test_what_remains_of_a_source_is_whole_and_in_order(tmp_path: Path) -> None:
+    file = str(tmp_path / "segment.parquet")
+    pq.write_table(events(7, 5, 6), file)
+    assert times(remaining(events_of(file), Decided(np.array([1]), forgotten=False))) == [7, 6]
+    assert remaining(events(7, 5), Decided(np.array([], np.int64), forgotten=False)).equals(events(7, 5))
+
+
 # ── Merging ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -146,7 +161,7 @@ def test_files_of_other_sizes_are_left_alone() -> None:
 
 
 def test_large_files_are_left_alone() -> None:
-    assert merge_plan([File(250_000)] * 20) == []
+    assert merge_plan([File(1_000_000)] * 20) == []
 
 
 def test_a_partition_never_has_a_hundred_files() -> None:
@@ -159,21 +174,21 @@ def test_a_partition_never_has_a_hundred_files() -> None:
         assert len(files) < 100
 
 
-def test_merging_drops_what_is_decided_and_sorts_the_rest(tmp_path: Path) -> None:
+def test_merging_drops_what_is_decided(tmp_path: Path) -> None:
     file = str(tmp_path / "segment.parquet")
-    pq.write_table(events(10, 60, 50), file)
-    rows = merge([file, events(51, 49)], DECIDED_THROUGH_50)
-    assert times(rows) == [51, 60]
+    pq.write_table(events(10, 60, 50), file, row_group_size=2)
+    rows = pa.concat_tables(undecided([file, events(51, 49)], DECIDED_THROUGH_50))
+    assert times(rows) == [60, 51]
     assert rows.schema.equals(utf8(EVENT))
 
 
 def test_merging_keeps_the_events_of_flags_that_no_close_has_decided() -> None:
     horizons = DECIDED_THROUGH_50 | {"other": Horizon(24, None)}
-    assert times(merge([events(1, flag="other"), events(1)], horizons)) == [1]
+    assert times(pa.concat_tables(undecided([events(1, flag="other"), events(1)], horizons))) == [1]
 
 
 def test_merging_what_is_all_decided_leaves_no_rows() -> None:
-    assert merge([events(1), events(2)], DECIDED_THROUGH_50).num_rows == 0
+    assert [rows.num_rows for rows in undecided([events(1), events(2)], DECIDED_THROUGH_50)] == [0, 0]
 
 
 def test_merging_residue_drops_what_has_aged() -> None:

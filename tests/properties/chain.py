@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 from contracts.columns import EVENT, utf8
 from contracts.flags import Contract
 from pipeline.close import Closed, Due, Horizon, close
+from pipeline.segments import events_of, remaining
 from tests.properties.events import Event, coded_table, plain_table
 from tests.properties.oracle import Row, Rows
 
-__all__ = ["Chain", "rows_of"]
+__all__ = ["Chain", "rows_of", "waiting"]
 
 _MAPS: Final = frozenset({"metrics", "attributes", "values"})
 
@@ -76,7 +77,7 @@ class Chain:
         for event in self._buffer:
             self._kept.next_offsets[event.topic] = event.offset + 1
         if self._buffer:
-            self._kept.fresh.append(plain_table(sorted(self._buffer, key=lambda event: event.event_time)))
+            self._kept.fresh.append(plain_table(self._buffer))
         self._buffer = []
 
     def crash(self) -> list[Event]:
@@ -114,16 +115,18 @@ class Chain:
     def commit(self, due: Due, closed: Closed) -> None:
         """Keep what the close leaves.
 
-        The undecided of the new events become one segment in place of those checkpointed since the last close. An old
-        segment stays until the newest of its events is decided, residue until nothing can ask for it.
+        What was checkpointed since the last close stays whole, decided events and all, wherever a later close can tell
+        that they are: as many of them as can be, more than a checkpoint would. A segment stays until the newest of its
+        events is decided, residue until nothing can ask for it.
         """
         self.checkpoint()
         kept = self._kept
+        fresh = zip(kept.fresh, closed.decided[len(kept.segments) :], strict=True)
+        rest = [remaining(table, decided) if decided.forgotten else table for table, decided in fresh]
         kept.closed_through = due.watermark
         kept.closed_offsets = dict(kept.next_offsets)
         kept.horizons |= closed.horizons
-        kept.segments = [segment for segment in kept.segments if not self._decided(segment)]
-        kept.segments += [closed.undecided] if closed.undecided.num_rows else []
+        kept.segments = [segment for segment in [*kept.segments, *rest] if not self._decided(segment)]
         kept.fresh = []
         kept.residue += [closed.residue] if closed.residue.num_rows else []
         kept.residue = [residue for residue in kept.residue if not self._aged(residue, due.watermark)]
@@ -171,6 +174,17 @@ class Chain:
         path = str(self._directory / f"{self._files}.parquet")
         pq.write_table(table, path)
         return path
+
+
+def waiting(due: Due, closed: Closed) -> pa.Table:
+    """Return the new events that the close left undecided, text written out."""
+    rest = [remaining(events_of(source), each) for source, each in zip(due.events, closed.decided, strict=True)]
+    events = pa.concat_tables([rows.cast(utf8(EVENT)) for rows in rest]) if rest else utf8(EVENT).empty_table()
+    new = [
+        offset >= due.closed_offsets.get(topic, 0)
+        for topic, offset in zip(events["topic"].to_pylist(), events["offset"].to_pylist(), strict=True)
+    ]
+    return events.filter(pa.array(new, pa.bool_()))
 
 
 def latest(table: pa.Table, column: str) -> Iterator[tuple[str, int]]:

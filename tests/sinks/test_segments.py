@@ -1,10 +1,11 @@
 """Segments and residue tell a checkpoint what it must know without opening them."""
 
 import pyarrow as pa
+import pytest
 
 from contracts.columns import EVENT
 from sinks.parquet import require
-from sinks.segments import write_residue, write_segment
+from sinks.segments import write_merged, write_residue, write_segment
 from sinks.storage import MemoryStorage
 from sinks.tables import RESIDUE
 from tests.sinks.rows import NOON, events, rows_of, stamp
@@ -49,3 +50,25 @@ def test_codes_of_several_batches_are_one_alphabet() -> None:
     segment = write_segment(storage, pa.concat_tables(batches), stamp())
     assert segment.offsets == {"exposures": (0, 0), "outcomes": (0, 0)}
     assert segment.flags == {"exposures": NOON, "outcomes": NOON}
+
+
+def test_pieces_are_one_segment_and_tell_together_what_each_would() -> None:
+    storage = MemoryStorage()
+    first = events({"flag_key": "a", "offset": 7, "event_time": NOON + 9}, {"flag_key": "b", "offset": 5})
+    second = events({"flag_key": "b", "offset": 9, "event_time": NOON + 4}).cast(EVENT)
+    segment = write_merged(storage, [first, events(), second], stamp(), part=1)
+    assert segment is not None
+    assert (segment.rows, segment.max_event_time) == (3, NOON + 9)
+    assert segment.flags == {"a": NOON + 9, "b": NOON + 4}
+    assert require(storage, segment) == pa.concat_tables([first, second.cast(first.schema)])
+
+
+def test_pieces_without_rows_make_no_file() -> None:
+    storage = MemoryStorage()
+    assert write_merged(storage, [events(), events()], stamp()) is None
+    assert storage.list("segments") == []
+
+
+def test_a_segment_has_an_event() -> None:
+    with pytest.raises(ValueError, match="at least one event"):
+        write_segment(MemoryStorage(), events(), stamp())
