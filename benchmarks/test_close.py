@@ -21,7 +21,6 @@ FLAG: Final = Path(__file__).parents[1] / "examples" / "support_answer_model_rou
 CONTRACT: Final = load_contract(FLAG.read_text(encoding="utf-8"), FLAG.name)
 START: Final = 1_780_833_600_000_000  # µs, while the experiment runs
 HOUR: Final = 3_600_000_000
-NEVER_CLOSED: Final = dict.fromkeys(("exposures", "outcomes", "guardrails"), 0)
 METRICS: Final = ["resolvedWithoutEscalation", "humanCorrection", "latencyMs", "estimatedCost"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -82,16 +81,16 @@ def open_events(first: int, count: int, spread: float) -> pa.Table:
     )
 
 
-def due(events: Sequence[Source], hours: float, closed_offsets: dict[str, int]) -> Due:
+def due(hours: float, *, old: Sequence[Source] = (), new: Sequence[Source] = ()) -> Due:
     return Due(
         partition=0,
         closed_through=None,
         watermark=START + int(hours * HOUR),
         allowed_lateness=HOUR,
-        closed_offsets=closed_offsets,
         horizons={CONTRACT.flag_key: Horizon(CONTRACT.window_us, None)},
         contracts={CONTRACT.version: CONTRACT},
-        events=events,
+        old=old,
+        new=new,
         residue=[],
     )
 
@@ -100,7 +99,7 @@ def due(events: Sequence[Source], hours: float, closed_offsets: dict[str, int]) 
 def test_close_where_all_is_due(benchmark: BenchmarkFixture, units: int) -> None:
     events = open_events(0, units, spread=10)
     benchmark.extra_info["events"] = events.num_rows
-    closed = benchmark(close, due([events], 100, NEVER_CLOSED))
+    closed = benchmark(close, due(100, new=[events]))
     assert closed.facts.num_rows == units
 
 
@@ -116,6 +115,5 @@ def test_close_where_little_is_due(benchmark: BenchmarkFixture, tmp_path: Path, 
         )
         pq.write_table(events.sort_by("event_time"), path, compression="zstd")
     benchmark.extra_info["events"] = sum(pq.read_metadata(path).num_rows for path in paths)
-    old = dict.fromkeys(NEVER_CLOSED, 10**9)
-    closed = benchmark(close, due(paths, 25.02, old))
+    closed = benchmark(close, due(25.02, old=paths))
     assert 0 < closed.facts.num_rows < 10_000

@@ -234,16 +234,14 @@ class Checkpointer:
 
     def _segments_after(self, base: Manifest, closed: Closed, due: Due, stamp: Stamp) -> list[SegmentRef]:
         """Return the segments that later closes need, all of them old now; what is written anew is one more."""
-        stay: list[SegmentRef] = []
         rest: list[pa.Table] = []
-        for segment, source, decided in zip(base.segments, due.events, closed.decided, strict=False):
-            if is_new(segment, due.closed_offsets) and not may_stay(segment.rows, decided):
-                if len(decided.rows) < segment.rows:
-                    rest.append(remaining(events_of(source), decided))
-            elif not may_leave(segment, closed.horizons):
-                stay.append(segment)
-        for source, decided in list(zip(due.events, closed.decided, strict=True))[len(base.segments) :]:
-            rest.append(remaining(events_of(source), decided))
+        old, new = _judged(base)
+        stay = [segment for segment in old if not may_leave(segment, closed.horizons)]
+        for place, (source, decided) in enumerate(zip(due.new, closed.decided, strict=True)):
+            if place < len(new) and may_stay(new[place].rows, decided):
+                stay.append(new[place])
+            else:
+                rest.append(remaining(events_of(source), decided))
         for part, group in enumerate(merge_plan(stay), start=1):
             kept = [segment for segment in stay if segment not in group]
             sources = [self._storage.source(segment.name) for segment in group]
@@ -261,18 +259,16 @@ class Checkpointer:
 
     def _due(self, base: Manifest, frozen: Frozen, through: int) -> Due:
         versions = {*base.contracts, *frozen.versions}
+        old, new = _judged(base)
         return Due(
             partition=base.partition,
             closed_through=base.closed_through,
             watermark=through if base.closed_through is None else max(through, base.closed_through),
             allowed_lateness=self._allowed_lateness,
-            closed_offsets={topic.name: topic.closed_offset for topic in base.topics.values()},
             horizons=self._horizons(base, frozen),
             contracts={version: self._contract(version) for version in sorted(versions)},
-            events=[
-                *(self._sound(segment) for segment in base.segments),
-                *_buffered(frozen),
-            ],
+            old=[self._sound(segment) for segment in old],
+            new=[*(self._sound(segment) for segment in new), *_buffered(frozen)],
             residue=[self._sound(residue) for residue in base.residue],
         )
 
@@ -363,6 +359,13 @@ class Checkpointer:
                 offsets[topic] = (offsets.get(topic, (first, last))[0], last)
             uses[version] = ContractUse(flag_key=self._contract(version).flag_key, offsets=offsets)
         return uses
+
+
+def _judged(base: Manifest) -> tuple[list[SegmentRef], list[SegmentRef]]:
+    """Return the segments that a close has judged, and those of which none has."""
+    closed_offsets = {topic.name: topic.closed_offset for topic in base.topics.values()}
+    new = [segment for segment in base.segments if is_new(segment, closed_offsets)]
+    return [segment for segment in base.segments if segment not in new], new
 
 
 def _buffered(frozen: Frozen) -> list[pa.Table]:

@@ -60,9 +60,8 @@ class Horizon:
 class Due:
     """All that a close of one partition reads. Times are µs since the epoch, durations µs.
 
-    `events` are rows of `contracts.columns.EVENT`: whatever the last close left undecided, and everything since; files
-    come before tables in memory.
-    An event whose offset is at or above `closed_offsets[topic]` (0 for a topic not named) is new, judged here first.
+    Events are rows of `contracts.columns.EVENT`: in `old` whatever earlier closes left undecided, in `new` everything
+    since, which is judged here first; of both together, files come before tables in memory.
     `horizons` has every flag, `contracts` every version that the events name. `residue` has the rows of earlier closes.
     """
 
@@ -70,10 +69,10 @@ class Due:
     closed_through: int | None
     watermark: int
     allowed_lateness: int
-    closed_offsets: Mapping[str, int]
     horizons: Mapping[str, Horizon]
     contracts: Mapping[str, "Contract"]
-    events: Sequence[Source]
+    old: Sequence[Source]
+    new: Sequence[Source]
     residue: Sequence[Source]
 
 
@@ -94,7 +93,7 @@ class Closed:
     """What a close decided, as tables of `sinks.tables`, and what it leaves to later ones.
 
     Each new event is in exactly one of `events` and `unjoined`, or waits for a later close. `decided` says which do not
-    wait, for each source of `Due.events` in its order. `residue` has the windows closed here, `dead_letters` a copy of
+    wait, for each source of `Due.new` in its order. `residue` has the windows closed here, `dead_letters` a copy of
     each unjoined record that tells of broken telemetry.
     """
 
@@ -128,7 +127,7 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
             events=rows("joined", tables.EVENTS),
             unjoined=rows("unjoined", tables.UNJOINED),
             residue=facts.select(tables.RESIDUE.names),
-            decided=_by_source(rows("decided", _DECIDED), len(due.events)),
+            decided=_by_source(rows("decided", _DECIDED), range(len(due.old), len(due.old) + len(due.new))),
             dead_letters=rows("dead_letters", DEAD_LETTERS),
             horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
         )
@@ -144,14 +143,14 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
         return greatest
 
 
-def _by_source(decided: pa.Table, sources: int) -> list[Decided]:
+def _by_source(decided: pa.Table, sources: range) -> list[Decided]:
     places = decided["place"].to_numpy()
     order = np.argsort(places)
     places, forgotten = places[order], decided["forgotten"].to_numpy()[order]
-    ends = np.searchsorted(places, np.arange(sources + 1) * _FILE)
+    ends = np.searchsorted(places, np.arange(sources.start, sources.stop + 1) * _FILE)
     return [
         Decided(places[first:end] - number * _FILE, bool(forgotten[first:end].any()))
-        for number, (first, end) in enumerate(pairwise(ends))
+        for number, (first, end) in zip(sources, pairwise(ends), strict=True)
     ]
 
 
@@ -176,6 +175,7 @@ def _script(
         config["temp_directory"] = temp_directory
     variables = {
         "partition": due.partition,
+        "first_new": len(due.old),
         "closed_through": _NEVER if due.closed_through is None else due.closed_through,
         "watermark": due.watermark,
         "never": _NEVER,
@@ -188,7 +188,7 @@ def _script(
             connection.execute(f"SET VARIABLE {name} = {value}")
         for name, table in _inputs(due).items():
             connection.register(name, table)
-        _union(connection, "open_event", due.events, utf8(EVENT))
+        _union(connection, "open_event", [*due.old, *due.new], utf8(EVENT))
         _union(connection, "residue", due.residue, tables.RESIDUE)
         connection.execute(_SCRIPT.read_text(encoding="utf-8"))
 
@@ -321,7 +321,6 @@ _METRIC: Final = pa.schema(
 _HORIZON: Final = pa.schema(
     [("flag_key", pa.string()), ("longest_window", pa.int64()), ("decided_through", pa.int64())]
 )
-_CLOSED_OFFSET: Final = pa.schema([("topic", pa.string()), ("next_offset", pa.int64())])
 
 
 def _inputs(due: Due) -> dict[str, pa.Table]:
@@ -346,7 +345,6 @@ def _inputs(due: Due) -> dict[str, pa.Table]:
             ),
         ),
         "horizon": _table(_HORIZON, ((f, h.longest_window, h.decided_through) for f, h in due.horizons.items())),
-        "closed_offset": _table(_CLOSED_OFFSET, due.closed_offsets.items()),
     }
 
 

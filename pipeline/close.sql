@@ -2,16 +2,17 @@
 --
 -- Given, as tables or views
 --   open_event     one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries;
---                  `place` is a number for the row, `source` one for the file or table that has it
+--                  `place` is a number for the row, `source` one for the file or table that has it; of those numbered
+--                  from `first_new` on no earlier close has judged any event
 --   residue        one row a window that an earlier close has closed
 --   contract       one row a contract version; `version` is its number in this script
 --   route          one row a variation of a version: what it is to run
 --   ladder         one row a state of a version's experiment, valid in [begins, until)
 --   metric         one row a metric of a version
 --   horizon        one row a flag: its longest window, and the time through which old events are decided
---   closed_offset  one row a topic: offsets below it were judged by an earlier close
--- and, as variables, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`, `partition`,
--- `never` (before any event) and `every_unit`: look at all units, not just at those for which something is decided.
+-- and, as variables, `first_new`, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`,
+-- `partition`, `never` (before any event) and `every_unit`: look at all units, not just at those for which something is
+-- decided.
 --
 -- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `decided`, `dead_letters` and
 -- `last_ripening`. Times are microseconds since the epoch, intervals half-open.
@@ -25,21 +26,6 @@ CREATE TEMP MACRO moment(t, tie) AS (t::HUGEINT << 32) + tie;
 
 CREATE TEMP TYPE STAGE AS ENUM ('closed', 'closing', 'open');
 CREATE TEMP TYPE FATE AS ENUM ('joined', 'duplicate', 'outside_window', 'no_exposure', 'late', 'undecided');
-
-
--- ── New events: those that no earlier close has judged ────────────────────────────────────────────────────────────────
-
--- no new event has a lower offset
-SET VARIABLE least_new_offset = (
-    SELECT min(coalesce(next_offset, 0))
-    FROM (SELECT DISTINCT topic FROM open_event) LEFT JOIN closed_offset USING (topic)
-);
-
--- one row a new event
-CREATE TEMP VIEW new_event AS
-SELECT open_event.*
-FROM open_event LEFT JOIN closed_offset USING (topic)
-WHERE "offset" >= getvariable('least_new_offset') AND "offset" >= coalesce(next_offset, 0);
 
 
 -- ── Active units: those of which this close may decide something ──────────────────────────────────────────────────────
@@ -77,10 +63,9 @@ ripe AS (
     FROM open_event
     JOIN reach USING (flag_key)
     JOIN contract USING (flag_key, contract_version)
-    LEFT JOIN closed_offset USING (topic)
     WHERE
         event_time <= getvariable('ripe_through')
-        AND ("offset" >= coalesce(next_offset, 0) OR epoch_us(event_time) > decided_through)
+        AND (source >= getvariable('first_new') OR epoch_us(event_time) > decided_through)
         AND (
             getvariable('every_unit')
             OR epoch_us(event_time) <= late_through
@@ -90,7 +75,11 @@ ripe AS (
 ),
 
 -- one row a new event of a unit with closed windows: it may be late
-returning_event AS (SELECT flag_key, unit_id FROM new_event SEMI JOIN residue USING (flag_key, unit_id)),
+returning_event AS (
+    SELECT flag_key, unit_id
+    FROM open_event SEMI JOIN residue USING (flag_key, unit_id)
+    WHERE source >= getvariable('first_new')
+),
 
 active AS (FROM ripe UNION FROM returning_event)
 
@@ -109,25 +98,25 @@ FROM residue
 JOIN unit USING (flag_key, unit_id)
 JOIN variation ON variation_name = residue.variation;
 
--- where their events are few among many, all that the rest of the script reads is read here once
-SET VARIABLE few = (SELECT count(*) FROM unit) * 10 < (SELECT count(*) FROM open_event);
-
 -- one row an event of an active unit
-CREATE TEMP TABLE touched AS
-SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id) WHERE getvariable('few');
+CREATE TEMP TABLE touched AS SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id);
 
-SET VARIABLE few = getvariable('few') AND (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
+-- the rest of the script reads no other sources: a filter on this keeps them shut
+SET VARIABLE touched_sources = (SELECT coalesce(list(DISTINCT source), []) FROM touched);
+
+-- where the events of active units are few among many, all that the rest of the script reads is read here once
+SET VARIABLE few = (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
 
 CREATE TEMP TABLE fetched AS
 SELECT open_event.*
 FROM open_event JOIN touched USING (source, place)
-WHERE getvariable('few') AND source IN (SELECT source FROM touched);
+WHERE getvariable('few') AND list_contains(getvariable('touched_sources'), source);
 
 -- one row an event as it was read, of all active units at least
 CREATE TEMP VIEW record AS
 FROM fetched
 UNION ALL
-FROM open_event WHERE NOT getvariable('few');
+FROM open_event WHERE NOT getvariable('few') AND list_contains(getvariable('touched_sources'), source);
 
 -- one row an event of an active unit that is new, or old and not decided; `gone` ones are late
 CREATE TEMP TABLE event AS
@@ -141,13 +130,12 @@ SELECT
     epoch_us(event_time) AS t,
     0 AS tie,
     CASE WHEN event_id IS NOT NULL THEN hash(event_id) END AS id_hash,
-    "offset" >= coalesce(next_offset, 0) AS is_new,
+    source >= getvariable('first_new') AS is_new,
     t <= CASE WHEN is_new THEN late_through ELSE decided_through END AS gone
 FROM record
 JOIN unit USING (flag_key, unit_id)
 JOIN variation ON variation_name = record.variation
 JOIN contract USING (contract_version)
-LEFT JOIN closed_offset USING (topic)
 WHERE is_new OR NOT gone;
 
 

@@ -10,8 +10,9 @@ Faust and aiokafka. It uses these members, and tests/pipeline/test_transport.py 
   `_ensure_consumer`, `call_thread`
 - `faust.transport.drivers.aiokafka.Transport.Consumer`
 - `aiokafka.AIOKafkaConsumer`: `_isolation_level`, `_fetch_max_wait_ms`, `_subscription`, `_fetcher`
-- `aiokafka.consumer.fetcher`: `PartitionRecords` (looked up when a response is unpacked) and its `_consumer_record`,
-  `_records_iterator`
+- `aiokafka.consumer.fetcher`: `PartitionRecords` (looked up when a response is unpacked) and its `_unpack_records`,
+  `_records`, `_records_iterator`, `_check_crcs`, `_tp`, `_consume_aborted_up_to`, `_contains_abort_marker`,
+  `_aborted_producers`, `next_fetch_offset`
 - the partition state of `aiokafka.consumer.subscription_state`: `has_valid_position`, `position`, `highwater`,
   `lso`, `timestamp`
 """
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.consumer.fetcher
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -53,14 +54,39 @@ class _Report:
 
 
 class _WholeRecords(aiokafka.consumer.fetcher.PartitionRecords):  # type: ignore[misc]
-    """Hands on the parsed Cython record itself: the ConsumerRecord around it costs 1 µs a record."""
+    """Hands on the parsed Cython records themselves, batch by batch.
 
-    def _consumer_record(self, _tp: TP, record: Record) -> Record:
-        return record
+    The ConsumerRecord that aiokafka puts around each costs 1 µs a record, looking at each for its offset 0.3 µs more.
+    """
+
+    next_fetch_offset: int
 
     def __iter__(self) -> Iterator[Record]:
-        # the generator itself: a Python `__next__` around it costs 0.5 µs a record
         return self._records_iterator  # type: ignore[no-any-return]
+
+    def _unpack_records(self) -> Iterator[Record]:
+        """Yield what is committed, at or above the offset asked for; CorruptRecordException where a checksum is wrong.
+
+        The position moves with whole batches, so all of it must be taken, as Faust does.
+        """
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"{self._tp} has a batch with a wrong checksum")
+            if not self._is_hidden(batch):
+                records = list(batch)
+                if records and records[0].offset < self.next_fetch_offset:
+                    records = [record for record in records if record.offset >= self.next_fetch_offset]
+                yield from records
+            self.next_fetch_offset = batch.next_offset
+
+    def _is_hidden(self, batch: Any) -> bool:  # noqa: ANN401 - aiokafka is untyped
+        """Tell whether the batch is a marker, or of a transaction that was aborted; its marker ends that."""
+        if batch.producer_id is not None:  # None before message format 2
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+        return batch.is_control_batch or (batch.is_transactional and batch.producer_id in self._aborted_producers)
 
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

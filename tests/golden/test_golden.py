@@ -46,10 +46,10 @@ def test_the_decoder_s_own_batches_close_as_they_are() -> None:
         closed_through=None,
         watermark=parse_time(lines[2]["close"]),
         allowed_lateness=HOUR,
-        closed_offsets={},
         horizons={contract.flag_key: Horizon(contract.window_us, None)},
         contracts={contract.version: contract},
-        events=[pa.Table.from_batches([batch]) for batch in batches],
+        old=[],
+        new=[pa.Table.from_batches([batch]) for batch in batches],
         residue=[],
     )
     assert not differences(expected("conversation"), published(close(due)), _TABLES)

@@ -134,7 +134,6 @@ class Chain:
     contracts: dict[str, Contract] = field(default_factory=dict)
     horizons: Mapping[str, Horizon] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
-    closed_offsets: dict[str, int] = field(default_factory=dict)
     old: list[pa.Table] = field(default_factory=list)
     new: list[pa.Table] = field(default_factory=list)
     residue: list[pa.Table] = field(default_factory=list)
@@ -162,10 +161,10 @@ class Chain:
             closed_through=None if self.closed_through is None else at(self.closed_through),
             watermark=at(watermark),
             allowed_lateness=self.lateness * HOUR,
-            closed_offsets=self.closed_offsets,
             horizons=self.horizons,
             contracts=self.contracts,
-            events=[*self.old, *self.new],
+            old=self.old,
+            new=self.new,
             residue=self.residue,
         )
 
@@ -180,7 +179,7 @@ class Chain:
         self.facts += closed.facts.to_pylist()
         self.residue.append(closed.residue)
         self.old, self.new = [*self.old, self.waiting], []
-        self.horizons, self.closed_through, self.closed_offsets = closed.horizons, watermark, dict(self.ends)
+        self.horizons, self.closed_through = closed.horizons, watermark
         return closed
 
 
@@ -934,7 +933,7 @@ def test_decided_names_the_rows_of_each_source_that_wait_no_longer() -> None:
     chain.arrive(exposure(40), outcome(6), outcome(41))
     chain.arrive(outcome(42), outcome(2, "C"))
     closed = close(chain.due(31))
-    assert [each.rows.tolist() for each in closed.decided] == [[], [1], [1]]
+    assert [each.rows.tolist() for each in closed.decided] == [[1], [1]]
     assert not any(each.forgotten for each in closed.decided)
 
 
@@ -946,7 +945,7 @@ def test_a_late_exposure_beside_a_closed_window_would_be_forgotten() -> None:
     chain.arrive(exposure(30, "B"), exposure(31, unit_id="other"))
     closed = chain.close(36)
     assert chain.decided["exposure B 30"] == "late"
-    assert [(each.rows.tolist(), each.forgotten) for each in closed.decided[1:]] == [([0], True)]
+    assert [(each.rows.tolist(), each.forgotten) for each in closed.decided] == [([0], True)]
 
 
 def test_a_retry_that_finds_the_exposure_joins_what_a_dead_close_gave_up() -> None:
@@ -1017,16 +1016,6 @@ def test_every_contract_needs_a_horizon_as_long_as_its_window(horizons: dict[str
         close(replace(chain.due(10), horizons=horizons))
 
 
-def test_a_topic_that_no_close_has_seen_is_new() -> None:
-    chain = Chain()
-    chain.arrive(exposure(0), exposure(1))
-    chain.close(25)
-    assert chain.closed_offsets == {"exposures": 2}
-    chain.arrive(guardrail(3, value="it"))
-    chain.close(26)
-    assert chain.decided["it"] == "late"
-
-
 # ── Sources ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -1039,7 +1028,7 @@ def test_events_come_from_files_and_from_coded_tables_alike(tmp_path: Path) -> N
     chain = Chain()
     chain.arrive()
     sources = [str(segment), table(rows[1:2]).cast(EVENT), table(rows[2:])]
-    closed = close(replace(chain.due(1000), events=sources, residue=[str(old)]))
+    closed = close(replace(chain.due(1000), new=sources, residue=[str(old)]))
     assert closed.events.num_rows == 3
     assert closed.facts["guardrails"].to_pylist() == [1]
 
@@ -1069,5 +1058,5 @@ def test_few_due_units_are_found_in_files(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{start}.parquet") for start in range(0, len(rows), 20)]
     for start, path in zip(range(0, len(rows), 20), paths, strict=True):
         pq.write_table(rows.slice(start, 20), path)
-    closed, undecided = close_and_wait(replace(chain.due(25), events=[*paths, rows.slice(0, 0)]))
+    closed, undecided = close_and_wait(replace(chain.due(25), new=[*paths, rows.slice(0, 0)]))
     assert (closed.facts.num_rows, closed.events.num_rows, undecided.num_rows) == (1, 3, 78)

@@ -68,7 +68,7 @@ def segment(*, newest: int = 0, rows: int = 1, flags: dict[str, int] | None = No
 
 
 def due(watermark: int) -> Due:
-    return Due(0, None, watermark, 1, {}, {}, {}, [], [])
+    return Due(0, None, watermark, 1, {}, {}, [], [], [])
 
 
 def windows(*ends: int) -> pa.Table:

@@ -22,6 +22,7 @@ from pipeline.fetched import Fetched
 from pipeline.transport import END_NEWS_MS
 from tests.pipeline.lab import Record
 
+_OWN: Final = transport._WholeRecords.__base__
 HERE: Final = TP("exposures", 0)
 THERE: Final = TP("exposures", 1)
 
@@ -45,7 +46,9 @@ THERE: Final = TP("exposures", 1)
         ),
         pytest.param(driver.AIOKafkaConsumerThread._ensure_consumer, "self", id="_ensure_consumer"),
         pytest.param(driver.AIOKafkaConsumerThread.call_thread, "self fun args kwargs", id="call_thread"),
-        pytest.param(fetcher.PartitionRecords._consumer_record, "self tp record", id="_consumer_record"),
+        pytest.param(fetcher.PartitionRecords._unpack_records, "self", id="_unpack_records"),
+        pytest.param(fetcher.PartitionRecords._consume_aborted_up_to, "self batch_offset", id="_consume_aborted_up_to"),
+        pytest.param(fetcher.PartitionRecords._contains_abort_marker, "self next_batch", id="_contains_abort_marker"),
     ],
 )
 def test_members_have_the_parameters_relied_on(function: Callable[..., Any], arguments: str) -> None:
@@ -120,6 +123,45 @@ def test_a_batch_whose_checksum_is_wrong_is_refused() -> None:
     data[-3] ^= 1
     with pytest.raises(CorruptRecordException):
         list(_unpacked(bytes(data), 0))
+
+
+def _transaction(base: int, *values: bytes, producer: int) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 20)
+    for place, value in enumerate(values):
+        builder.append(place, timestamp=7, key=b"k", value=value, headers=[])
+    data = builder.build()
+    data[:8] = base.to_bytes(8, "big")
+    return bytes(data)
+
+
+def _marker(base: int, *, producer: int, commits: bool) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 20)
+    builder.append(0, timestamp=7, key=bytes([0, 0, 0, commits]), value=bytes(6), headers=[])
+    data = builder.build()
+    data[:8] = base.to_bytes(8, "big")
+    data[22] |= 0x20  # the attribute of control batches
+    return bytes(data)
+
+
+def test_what_is_aborted_is_left_out_as_aiokafka_does() -> None:
+    data = b"".join(
+        [
+            _transaction(0, b"aborted", producer=1),
+            _transaction(1, b"committed", producer=2),
+            _batch(b"plain", base=2),
+            _marker(3, producer=1, commits=False),
+            _transaction(4, b"later", b"and more", producer=1),
+            _marker(6, producer=2, commits=True),
+            _marker(7, producer=1, commits=True),
+        ]
+    )
+    readers = [
+        kind(HERE, MemoryRecords(data), [(1, 0)], 0, None, None, False, fetcher.READ_COMMITTED)  # noqa: FBT003
+        for kind in (_OWN, transport._WholeRecords)
+    ]
+    theirs, ours = ([(record.offset, record.value) for record in reader] for reader in readers)
+    assert ours == theirs == [(1, b"committed"), (2, b"plain"), (4, b"later"), (5, b"and more")]
+    assert [reader.next_fetch_offset for reader in readers] == [8, 8]
 
 
 # reports

@@ -31,8 +31,6 @@ class Kept:
     """What survives a crash."""
 
     closed_through: int | None = None
-    closed_offsets: dict[str, int] = field(default_factory=dict)
-    next_offsets: dict[str, int] = field(default_factory=dict)
     horizons: dict[str, Horizon] = field(default_factory=dict)
     versions: set[str] = field(default_factory=set)
     segments: list[pa.Table] = field(default_factory=list)  # undecided at the last close
@@ -74,8 +72,6 @@ class Chain:
 
     def checkpoint(self) -> None:
         """Make the buffer durable as a segment of its own, without a close."""
-        for event in self._buffer:
-            self._kept.next_offsets[event.topic] = event.offset + 1
         if self._buffer:
             self._kept.fresh.append(plain_table(self._buffer))
         self._buffer = []
@@ -94,10 +90,10 @@ class Chain:
             closed_through=kept.closed_through,
             watermark=watermark,
             allowed_lateness=self._allowed_lateness,
-            closed_offsets=dict(kept.closed_offsets),
             horizons=dict(kept.horizons),
             contracts={version: self._contracts[version] for version in kept.versions},
-            events=[*map(self._source, kept.segments + kept.fresh), *buffer],
+            old=[*map(self._source, kept.segments)],
+            new=[*map(self._source, kept.fresh), *buffer],
             residue=[*map(self._source, kept.residue)],
         )
 
@@ -121,10 +117,9 @@ class Chain:
         """
         self.checkpoint()
         kept = self._kept
-        fresh = zip(kept.fresh, closed.decided[len(kept.segments) :], strict=True)
+        fresh = zip(kept.fresh, closed.decided, strict=True)
         rest = [remaining(table, decided) if decided.forgotten else table for table, decided in fresh]
         kept.closed_through = due.watermark
-        kept.closed_offsets = dict(kept.next_offsets)
         kept.horizons |= closed.horizons
         kept.segments = [segment for segment in [*kept.segments, *rest] if not self._decided(segment)]
         kept.fresh = []
@@ -178,13 +173,8 @@ class Chain:
 
 def waiting(due: Due, closed: Closed) -> pa.Table:
     """Return the new events that the close left undecided, text written out."""
-    rest = [remaining(events_of(source), each) for source, each in zip(due.events, closed.decided, strict=True)]
-    events = pa.concat_tables([rows.cast(utf8(EVENT)) for rows in rest]) if rest else utf8(EVENT).empty_table()
-    new = [
-        offset >= due.closed_offsets.get(topic, 0)
-        for topic, offset in zip(events["topic"].to_pylist(), events["offset"].to_pylist(), strict=True)
-    ]
-    return events.filter(pa.array(new, pa.bool_()))
+    rest = [remaining(events_of(source), each) for source, each in zip(due.new, closed.decided, strict=True)]
+    return pa.concat_tables([rows.cast(utf8(EVENT)) for rows in rest]) if rest else utf8(EVENT).empty_table()
 
 
 def latest(table: pa.Table, column: str) -> Iterator[tuple[str, int]]:
