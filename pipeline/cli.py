@@ -127,12 +127,14 @@ def worker(
 ) -> None:
     """Read the topics and write the lake, until SIGTERM or the end of input."""
     from pipeline.logs import configure  # noqa: PLC0415
+    from pipeline.memory import hold_memory  # noqa: PLC0415
     from pipeline.worker import Worker  # noqa: PLC0415
 
     if close_windows and not stop_at_end:
         raise SettingsError("--close-windows goes with --stop-at-end: a stream that goes on has no end; add it")
     settings = load()
     configure(settings)
+    hold_memory()
     with _progress("offsets") as progress:
         one = Worker(settings, stop_at_end=stop_at_end, close_windows=close_windows, progress=progress)
         ended = asyncio.run(one.run())

@@ -1,7 +1,7 @@
 """What one fetch brought of one partition: the message that goes from the transport to a partition."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from contracts.decode import Record
 
@@ -24,3 +24,12 @@ class Fetched:
     end: int
     at_end: bool
     lost: bool = False
+
+    def parts(self, most: int) -> Iterator["Fetched"]:
+        """Yield the same news in parts of at most so many records each."""
+        part, start = self, self.start
+        for first in range(most, len(self.records), most):
+            stop = self.records[first].offset
+            yield replace(self, start=start, next_offset=stop, records=self.records[first - most : first], at_end=False)
+            start, part = stop, replace(self, start=stop, records=self.records[first:])
+        yield part

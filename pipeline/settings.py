@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     max_future: Duration = _span("10m", "How far an event time may lie in the future")
     max_value_bytes: Size = _bytes("1MiB", "Greatest size of a record's value")
     max_buffered_rows: int = Field(
-        default=2_000_000, gt=0, description="Events held in memory before fetching waits for a checkpoint"
+        default=1_000_000, gt=0, description="Events held in memory before fetching waits for a checkpoint"
     )
     max_buffered_bytes: Size = _bytes("1GiB", "Bytes of events held in memory before fetching waits for a checkpoint")
     close_rows: int = Field(default=500_000, gt=0, description="Events of due windows that make a close due at once")
