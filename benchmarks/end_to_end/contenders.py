@@ -24,6 +24,10 @@ class Work:
     files: Path
     prefix: str
 
+    def readings(self, number: int = 0) -> Path:
+        """Return the file of the worker's instruments, of the first or a further worker."""
+        return self.directory / f"readings-{number}"
+
     def settings(self) -> dict[str, str]:
         """Return the worker's environment: a lake and a group of its own, everything else as it comes."""
         return {
@@ -69,7 +73,7 @@ def _worker_facts(work: Work) -> str:
 CONTENDERS: Final[Mapping[str, Contender]] = {
     "worker": Contender(
         "evidence worker",
-        lambda _: [sys.executable, "-m", "pipeline.cli", "worker", "--stop-at-end"],
+        lambda work: [sys.executable, "-m", "benchmarks.watched", str(work.readings()), "--stop-at-end"],
         _worker_facts,
     ),
     "plain": _peer("plain consumer, pydantic", "plain_consumer", lambda work: work.bootstrap),

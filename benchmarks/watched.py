@@ -1,0 +1,152 @@
+"""The worker with instruments: how long its event loops were blocked, and what each of its checkpoints took.
+
+python -m benchmarks.watched READINGS ARGUMENTS..., with arguments and environment of `evidence worker`. The readings go
+to the file, one JSON object a line, as they come; those of the loops and threads at the end.
+"""
+
+import json
+import sys
+import threading
+import time
+import traceback
+from asyncio.base_events import BaseEventLoop
+from collections.abc import Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+from mode.threads import WorkerThread
+
+from pipeline.checkpoint import Checkpointer
+from pipeline.cli import main as evidence
+from pipeline.loop_monitor import LoopMonitor
+from pipeline.partition import Frozen
+from sinks.manifest import Manifest
+
+__all__ = ["readings"]
+
+LIMIT_S: Final = 0.2  # a loop that is blocked for longer has its stack told
+LOOK_S: Final = 0.05
+
+
+def readings(file: Path, what: str) -> Iterator[dict[str, Any]]:
+    """Yield the readings of a kind: `checkpoint`, `blocked`, `loop` or `threads`, those that are whole by now."""
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else ():
+        if line.endswith("\n") and (reading := json.loads(line)).pop("what") == what:
+            yield reading
+
+
+class _Instruments:
+    """What writes the readings."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("a", encoding="utf-8")
+        self._lock = threading.Lock()
+        self._loops: dict[str, LoopMonitor] = {}
+        self._threads: dict[str, float] = {}
+        self._done = threading.Event()
+
+    def tell(self, what: str, **reading: object) -> None:
+        """Write a reading."""
+        with self._lock:
+            self._file.write(json.dumps({"what": what, "at": time.time(), **reading}) + "\n")
+            self._file.flush()
+
+    def watch_loops(self) -> None:
+        """Measure every event loop from now on, by the thread that it runs in."""
+        run_forever = BaseEventLoop.run_forever
+
+        @wraps(run_forever)
+        def watched(loop: BaseEventLoop) -> None:
+            thread = threading.current_thread()
+            name = "worker" if thread is threading.main_thread() else "consumer"
+            monitor = self._loops.setdefault(name, LoopMonitor())
+            monitor.start(loop)
+            try:
+                run_forever(loop)
+            finally:
+                monitor.stop()
+
+        setattr(BaseEventLoop, "run_forever", watched)  # noqa: B010
+        threading.Thread(target=self._look, name="look", daemon=True).start()
+
+    def _look(self) -> None:
+        """Tell the stacks of all threads when a loop is blocked for too long."""
+        while not self._done.wait(LOOK_S):
+            for name, monitor in list(self._loops.items()):
+                late = monitor.late()
+                if late > LIMIT_S:
+                    frames = sys._current_frames()  # noqa: SLF001  # the documented way to another thread's stack
+                    stacks = {
+                        thread.name: traceback.format_stack(frames[thread.ident], limit=8)
+                        for thread in threading.enumerate()
+                        if thread.ident in frames and thread is not threading.current_thread()
+                    }
+                    self.tell("blocked", loop=name, seconds=late, stacks=stacks)
+
+    def watch_threads(self) -> None:
+        """Have each Python thread tell its CPU time as it ends; the consumer's has a `run` of its own."""
+        for kind in (threading.Thread, WorkerThread):
+            run = kind.run
+
+            def timed(thread: threading.Thread, run: Any = run) -> None:  # noqa: ANN401
+                try:
+                    run(thread)
+                finally:
+                    name = "consumer" if isinstance(thread, WorkerThread) else thread.name.partition("_")[0]
+                    with self._lock:
+                        self._threads[name] = self._threads.get(name, 0.0) + time.thread_time()
+
+            kind.run = timed  # type: ignore[method-assign]
+
+    def watch_checkpoints(self) -> None:
+        """Tell of each checkpoint as it is done."""
+        checkpoint = Checkpointer.checkpoint
+
+        @wraps(checkpoint)
+        def timed(checkpointer: Checkpointer, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
+            began = time.monotonic()
+            done = checkpoint(checkpointer, base, frozen, through)
+            self.tell(
+                "checkpoint",
+                partition=done.partition,
+                seq=done.seq,
+                closed=through is not None,
+                seconds=time.monotonic() - began,
+                events=frozen.rows,
+                segments=len(done.segments),
+                open_events=sum(segment.rows for segment in done.segments),
+                residue_rows=sum(residue.rows for residue in done.residue),
+            )
+            return done
+
+        setattr(Checkpointer, "checkpoint", timed)  # noqa: B010
+
+    def finish(self) -> None:
+        """Tell what is known at the end only."""
+        self._done.set()
+        for name, monitor in self._loops.items():
+            blocked = monitor.blocked
+            self.tell("loop", loop=name, longest=blocked.longest, p999=blocked.quantile(0.999), beats=blocked.count)
+        whole, own = time.process_time(), time.thread_time()
+        libraries = whole - own - sum(self._threads.values())
+        self.tell("threads", seconds={"worker": own, **self._threads, "libraries": libraries})
+        self._file.close()
+
+
+def main() -> None:
+    """Run the worker."""
+    file, *arguments = sys.argv[1:]
+    instruments = _Instruments(Path(file))
+    instruments.watch_threads()
+    instruments.watch_loops()
+    instruments.watch_checkpoints()
+    sys.argv = ["evidence", "worker", *arguments]
+    try:
+        evidence()
+    finally:
+        instruments.finish()
+
+
+if __name__ == "__main__":
+    main()
