@@ -13,6 +13,7 @@ from asyncio.base_events import BaseEventLoop
 from collections.abc import Iterator
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from mode.threads import WorkerThread
@@ -23,10 +24,11 @@ from pipeline.loop_monitor import LoopMonitor
 from pipeline.partition import Frozen
 from sinks.manifest import Manifest
 
-__all__ = ["readings"]
+__all__ = ["blockers", "readings"]
 
 LIMIT_S: Final = 0.2  # a loop that is blocked for longer has its stack told
 LOOK_S: Final = 0.05
+DEPTH: Final = 5
 
 
 def readings(file: Path, what: str) -> Iterator[dict[str, Any]]:
@@ -34,6 +36,18 @@ def readings(file: Path, what: str) -> Iterator[dict[str, Any]]:
     for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else ():
         if line.endswith("\n") and (reading := json.loads(line)).pop("what") == what:
             yield reading
+
+
+def blockers(file: Path, loop: str = "worker") -> list[str]:
+    """Return what blocked a loop for more than 0.2 s: for how long, where it was, and what other threads did."""
+    longest: dict[float, dict[str, Any]] = {}
+    for reading in readings(file, "blocked"):  # several tell of one block; the last one the most
+        if reading["loop"] == loop:
+            longest[round(reading["at"] - reading["seconds"], 1)] = reading
+    return [
+        f"{each['seconds'] * 1000:.0f} ms: " + "; ".join(f"{name} {stack}" for name, stack in each["stacks"].items())
+        for each in longest.values()
+    ]
 
 
 class _Instruments:
@@ -78,7 +92,7 @@ class _Instruments:
                 if late > LIMIT_S:
                     frames = sys._current_frames()  # noqa: SLF001  # the documented way to another thread's stack
                     stacks = {
-                        thread.name: traceback.format_stack(frames[thread.ident], limit=8)
+                        thread.name: _places(frames[thread.ident])
                         for thread in threading.enumerate()
                         if thread.ident in frames and thread is not threading.current_thread()
                     }
@@ -132,6 +146,12 @@ class _Instruments:
         libraries = whole - own - sum(self._threads.values())
         self.tell("threads", seconds={"worker": own, **self._threads, "libraries": libraries})
         self._file.close()
+
+
+def _places(frame: FrameType) -> str:
+    """Return where a thread is: the innermost lines, as function and place."""
+    summary = traceback.extract_stack(frame)[-1 : -1 - DEPTH : -1]
+    return " < ".join(f"{each.name} {Path(each.filename).name}:{each.lineno}" for each in summary)
 
 
 def main() -> None:

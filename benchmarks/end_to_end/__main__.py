@@ -14,6 +14,7 @@ from benchmarks.end_to_end.contenders import CONTENDERS
 from benchmarks.end_to_end.load import FLAG, Load
 from benchmarks.end_to_end.report import Rounds, table, write
 from benchmarks.end_to_end.runs import Taken, Theatre, theatre
+from benchmarks.watched import blockers
 
 BUILD: Final = Path(__file__).parents[2] / "build"
 EVENTS: Final = "full-"
@@ -66,6 +67,8 @@ def _measure(place: Theatre, names: list[str], rounds: int) -> tuple[dict[str, R
                 with place.run(contender, EVENTS) as (work, taken):
                     full[name].append(taken)
                     agreement.check(contender.label, contender.facts(work))
+                    for blocker in blockers(work.readings()):
+                        _note(f"the loop was blocked for {blocker}")
                 _note(
                     f"round {number}: {contender.label}: {taken.wall:.1f} s, CPU {taken.cpu:.1f} s, "
                     f"{taken.peak / 1e6:,.0f} MB (load average before: {taken.load:.1f})"

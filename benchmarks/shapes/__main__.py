@@ -13,6 +13,7 @@ from benchmarks.end_to_end.contenders import CONTENDERS, Contender
 from benchmarks.end_to_end.runs import Taken, Theatre, theatre
 from benchmarks.shapes.batch import differences
 from benchmarks.shapes.streams import SHAPES, Shape, Stream
+from benchmarks.watched import blockers
 
 NOTHING: Final = "nothing-"
 STAGES: Final = (sys.executable, "-m", "benchmarks.end_to_end.stages")
@@ -74,6 +75,8 @@ def _measure(place: Theatre, name: str, stream: Stream, rounds: int) -> bool:
         for _ in range(rounds):
             with place.run(CONTENDERS["worker"], f"{name}-") as (work, taken):
                 runs.append(taken)
+                for blocker in blockers(work.readings()):
+                    print(f"{name}: the loop was blocked for {blocker}", file=sys.stderr)  # noqa: T201
                 facts, found = differences(work.directory / "lake", batch.directory / "facts.parquet")
             if found:
                 break
