@@ -149,9 +149,9 @@ class _Instruments:
 
 
 def _places(frame: FrameType) -> str:
-    """Return where a thread is: the innermost lines, as function and place."""
-    summary = traceback.extract_stack(frame)[-1 : -1 - DEPTH : -1]
-    return " < ".join(f"{each.name} {Path(each.filename).name}:{each.lineno}" for each in summary)
+    """Return where a thread is: the innermost lines, as function and place, but for those of the import system."""
+    lines = [each for each in reversed(traceback.extract_stack(frame)) if not each.filename.startswith("<frozen")]
+    return " < ".join(f"{each.name} {Path(each.filename).name}:{each.lineno}" for each in lines[:DEPTH])
 
 
 def main() -> None:

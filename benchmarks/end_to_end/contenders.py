@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +23,15 @@ class Work:
     flags: Path
     files: Path
     prefix: str
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of the worker."""
 
     def readings(self, number: int = 0) -> Path:
         """Return the file of the worker's instruments, of the first or a further worker."""
         return self.directory / f"readings-{number}"
 
     def settings(self) -> dict[str, str]:
-        """Return the worker's environment: a lake and a group of its own, everything else as it comes."""
+        """Return the worker's environment: a lake and a group of its own, and whatever else was set."""
         return {
             "EVIDENCE_BOOTSTRAP_SERVERS": self.bootstrap,
             "EVIDENCE_FLAGS": str(self.flags),
@@ -39,6 +41,7 @@ class Work:
             "EVIDENCE_EXPOSURES_TOPIC": f"{self.prefix}exposures",
             "EVIDENCE_OUTCOMES_TOPIC": f"{self.prefix}outcomes",
             "EVIDENCE_GUARDRAILS_TOPIC": f"{self.prefix}guardrails",
+            **self.more,
         }
 
 

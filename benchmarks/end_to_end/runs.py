@@ -69,14 +69,15 @@ class Theatre:
         yield work, self.taken(work, load)
         rmtree(work.directory)
 
-    def work(self, prefix: str) -> Work:
-        """Return a run over the topics and files of that prefix, with a new directory."""
+    def work(self, prefix: str, **more: str) -> Work:
+        """Return a run over the topics and files of that prefix, with a new directory and further settings."""
         work = Work(
             directory=self.directory / f"run-{next(self.numbers)}",
             bootstrap=self.broker.bootstrap,
             flags=self.directory / f"{prefix}flags",
             files=self.directory / "files",
             prefix=prefix,
+            more={PREFIX + name.upper(): value for name, value in more.items()},
         )
         work.directory.mkdir()
         return work

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.traffic import Message
 
-__all__ = ["CLOSED_THROUGH", "LATENESS", "SHAPES", "Shape", "Stream", "flag_file"]
+__all__ = ["CLOSED_THROUGH", "LATENESS", "SHAPES", "Shape", "Stream", "Writer", "flag_file"]
 
 START: Final = 1_780_790_400_000  # ms, 2026-06-07
 SECOND: Final = 1_000  # ms
@@ -132,7 +132,7 @@ class Stream:
 
     def messages(self, published: int) -> Iterator[Message]:
         """Yield the events in the order in which they arrive, as records of the time `published` (ms)."""
-        write, columns = _Writer(self.shape).value, self._columns
+        write, columns = Writer(self.shape).value, self._columns
         for start in range(0, len(self._order), AT_A_TIME):
             rows = self._order[start : start + AT_A_TIME]
             part = [columns[name][rows].tolist() for name in ("kind", "flag", "unit", "mistaken", "chance")]
@@ -178,10 +178,11 @@ class Stream:
         return rows[np.argsort(times[rows] + rng.integers(0, DELIVERED_WITHIN, len(rows)), kind="stable")]
 
 
-class _Writer:
+class Writer:
     """Writes events as JSON, by templates."""
 
     def __init__(self, shape: Shape) -> None:
+        """Prepare what the values of the shape have in common."""
         self._shape = shape
         rng = np.random.default_rng(3)
         letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz 0123456789", np.uint8)
