@@ -23,7 +23,7 @@ PANELS: Final = (
 
 
 def plot(samples: Sequence[Sample], title: str, path: Path) -> None:
-    """Write a PNG; dotted lines stand where the first windows close and the first residue goes."""
+    """Write a PNG; dotted lines stand where the first windows have closed and the first residue has gone."""
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 -- after the choice of what draws
 

@@ -17,8 +17,8 @@ __all__ = ["MEASURES", "Measure", "Sample", "Verdict", "judge", "manifests", "sa
 
 Sample = dict[str, float]
 
-CLOSING_SINCE: Final = 25.0  # hours of event time: the first windows have closed
-AGEING_SINCE: Final = 74.0  # 3 W + 2 L: the first residue has gone
+CLOSING_SINCE: Final = 36.0  # hours of event time: the windows of the first hours have closed, and their segments gone
+AGEING_SINCE: Final = 76.0  # 3 W + 2 L, and some: the first residue has gone
 LEEWAY: Final = 1.2
 
 
