@@ -5,10 +5,12 @@ import json
 import os
 import pkgutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import benchmarks
+from benchmarks.end_to_end.stages import STAGES
 from benchmarks.processes import child_of, cpu_seconds, resident_bytes
 from benchmarks.soak.plot import PANELS, plot
 from benchmarks.watched import blockers, readings
@@ -23,6 +25,11 @@ MODULES = [
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_can_be_imported(name: str) -> None:
     assert importlib.import_module(name).__doc__
+
+
+@pytest.mark.parametrize(("where", "name"), [pytest.param(*stage, id=label) for label, *stage in STAGES])
+def test_every_stage_that_is_timed_is_there(where: ModuleType | type, name: str) -> None:
+    assert callable(getattr(where, name))
 
 
 def test_readings_are_those_of_a_kind_that_are_whole(tmp_path: Path) -> None:
