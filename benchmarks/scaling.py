@@ -64,7 +64,6 @@ def main() -> None:
     with theatre() as place:
         began = time.monotonic()
         place.prepare(PREFIX, flags, given.partitions, load.messages(time.time_ns() // 1_000_000))
-        place.forget(PREFIX)
         print(f"{load.count:,} events published in {time.monotonic() - began:.0f} s", file=sys.stderr)  # noqa: T201
         print(HEAD.format(cores=os.cpu_count()), flush=True)  # noqa: T201
         facts = set()

@@ -37,8 +37,8 @@ def main() -> None:
     began = time.monotonic()
     flags = {FLAG.name: FLAG.read_text(encoding="utf-8")}
     with theatre() as place:
-        place.prepare(NOTHING, flags, given.partitions, ())
-        place.prepare(EVENTS, flags, given.partitions, load.messages(time.time_ns() // 1_000_000))
+        for prefix, messages in ((NOTHING, ()), (EVENTS, load.messages(time.time_ns() // 1_000_000))):
+            place.prepare(prefix, flags, given.partitions, place.recorded(prefix, messages))
         _note(f"{load.count:,} events published in {time.monotonic() - began:.0f} s")
         if given.profile:
             with place.run(CONTENDERS["worker"], EVENTS, program=STAGES) as (work, _):

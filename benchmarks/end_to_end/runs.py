@@ -110,30 +110,33 @@ class Theatre:
         return Taken(taken["wall"], taken["cpu"], taken["system"], taken["peak"], load, blocked)
 
     def prepare(self, prefix: str, flags: Mapping[str, str], partitions: int, messages: Iterable[Message]) -> int:
-        """Make flag files, topics and files of that prefix, with these messages in both; return how many there are."""
+        """Make flag files and topics of that prefix, publish the messages, and return how many there are."""
         (self.directory / f"{prefix}flags").mkdir()
         for name, text in flags.items():
             (self.directory / f"{prefix}flags" / name).write_text(text, encoding="utf-8")
         settings = self.work(prefix).settings()
         run(settings, "topics", "create", "--partitions", str(partitions)).check_returncode()
-        topics: dict[str, str] = {kind: f"{prefix}{kind}s" for kind in KINDS}
+        return publish({"bootstrap.servers": self.broker.bootstrap}, _names(prefix), messages)
+
+    def recorded(self, prefix: str, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yield the messages, and write their values to the files of that prefix."""
         with ExitStack() as stack:
             files = {
                 kind: stack.enter_context((self.directory / "files" / f"{topic}.ndjson").open("wb"))
-                for kind, topic in topics.items()
+                for kind, topic in _names(prefix).items()
             }
-
-            def written() -> Iterator[Message]:
-                for message in messages:
-                    files[message.kind].write((message.value or b"") + b"\n")
-                    yield message
-
-            return publish({"bootstrap.servers": self.broker.bootstrap}, topics, written())
+            for message in messages:
+                files[message.kind].write((message.value or b"") + b"\n")
+                yield message
 
     def forget(self, prefix: str) -> None:
         """Delete the files of that prefix; the topics stay."""
-        for kind in KINDS:
-            (self.directory / "files" / f"{prefix}{kind}s.ndjson").unlink()
+        for topic in _names(prefix).values():
+            (self.directory / "files" / f"{topic}.ndjson").unlink()
+
+
+def _names(prefix: str) -> dict[str, str]:
+    return {kind: f"{prefix}{kind}s" for kind in KINDS}
 
 
 @contextmanager

@@ -51,7 +51,8 @@ def main() -> None:
             print(f"start-up of the worker, in the figures below: {start:.1f} s of CPU\n\n{HEAD}", flush=True)  # noqa: T201
         for name in given.shapes or SHAPES:
             stream = Stream(SHAPES[name], given.events)
-            place.prepare(f"{name}-", stream.flags, given.partitions, stream.messages(time.time_ns() // 1_000_000))
+            messages = place.recorded(f"{name}-", stream.messages(time.time_ns() // 1_000_000))
+            place.prepare(f"{name}-", stream.flags, given.partitions, messages)
             if given.profile:
                 _profile(place, name, SHAPES[name])
             else:
