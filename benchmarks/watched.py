@@ -10,7 +10,9 @@ import threading
 import time
 import traceback
 from asyncio.base_events import BaseEventLoop
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from types import FrameType
@@ -27,7 +29,8 @@ from sinks.manifest import Manifest
 __all__ = ["blockers", "readings"]
 
 LIMIT_S: Final = 0.2  # a loop that is blocked for longer has its stack told
-LOOK_S: Final = 0.05
+LOOK_S: Final = 0.1
+REMEMBERED: Final = 200
 DEPTH: Final = 5
 
 
@@ -39,13 +42,18 @@ def readings(file: Path, what: str) -> Iterator[dict[str, Any]]:
 
 
 def blockers(file: Path, loop: str = "worker") -> list[str]:
-    """Return what blocked a loop for more than 0.2 s: for how long, where it was, and what other threads did."""
+    """Return what blocked a loop for more than 0.2 s: for how long, where it was, and what other threads did.
+
+    A thread that no core was free for tells of a busy machine, not of the worker.
+    """
     longest: dict[float, dict[str, Any]] = {}
     for reading in readings(file, "blocked"):  # several tell of one block; the last one the most
         if reading["loop"] == loop:
             longest[round(reading["at"] - reading["seconds"], 1)] = reading
     return [
-        f"{each['seconds'] * 1000:.0f} ms: " + "; ".join(f"{name} {stack}" for name, stack in each["stacks"].items())
+        f"{each['seconds'] * 1000:.0f} ms (no core for it {each['starved'] * 1000:.0f} ms, for a thread of the process "
+        f"{each['all_starved'] * 1000:.0f} ms): "
+        + "; ".join(f"{name} {stack}" for name, stack in each["stacks"].items())
         for each in longest.values()
     ]
 
@@ -57,6 +65,7 @@ class _Instruments:
         self._file = file.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self._loops: dict[str, LoopMonitor] = {}
+        self._natives: dict[str, int] = {}  # the system's numbers of the loops' threads
         self._threads: dict[str, float] = {}
         self._done = threading.Event()
 
@@ -75,6 +84,7 @@ class _Instruments:
             thread = threading.current_thread()
             name = "worker" if thread is threading.main_thread() else "consumer"
             monitor = self._loops.setdefault(name, LoopMonitor())
+            self._natives[name] = threading.get_native_id()
             monitor.start(loop)
             try:
                 run_forever(loop)
@@ -86,17 +96,23 @@ class _Instruments:
 
     def _look(self) -> None:
         """Tell the stacks of all threads when a loop is blocked for too long."""
+        delays: deque[tuple[float, dict[int, float]]] = deque(maxlen=REMEMBERED)
         while not self._done.wait(LOOK_S):
+            now = time.monotonic()
+            delays.append((now, _delays()))
             for name, monitor in list(self._loops.items()):
                 late = monitor.late()
                 if late > LIMIT_S:
+                    before = next((seen for at, seen in reversed(delays) if at <= now - late), delays[0][1])
+                    starved = {thread: each - before.get(thread, 0.0) for thread, each in delays[-1][1].items()}
                     frames = sys._current_frames()  # noqa: SLF001  # the documented way to another thread's stack
                     stacks = {
                         thread.name: _places(frames[thread.ident])
                         for thread in threading.enumerate()
                         if thread.ident in frames and thread is not threading.current_thread()
                     }
-                    self.tell("blocked", loop=name, seconds=late, stacks=stacks)
+                    own, most = starved.get(self._natives[name], 0.0), max(starved.values())
+                    self.tell("blocked", loop=name, seconds=late, stacks=stacks, starved=own, all_starved=most)
 
     def watch_threads(self) -> None:
         """Have each Python thread tell its CPU time as it ends; the consumer's has a `run` of its own."""
@@ -146,6 +162,15 @@ class _Instruments:
         libraries = whole - own - sum(self._threads.values())
         self.tell("threads", seconds={"worker": own, **self._threads, "libraries": libraries})
         self._file.close()
+
+
+def _delays() -> dict[int, float]:
+    """Return for how many seconds each thread of this process has waited for a core."""
+    delays = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended
+            delays[int(task.name)] = int((task / "schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
+    return delays
 
 
 def _places(frame: FrameType) -> str:

@@ -42,11 +42,15 @@ def test_readings_are_those_of_a_kind_that_are_whole(tmp_path: Path) -> None:
 def test_a_block_is_told_once_with_the_longest_that_was_seen_of_it(tmp_path: Path) -> None:
     seen = [(10.25, 0.25, "early"), (10.30, 0.30, "late"), (20.21, 0.21, "other")]
     lines = [
-        {"what": "blocked", "at": at, "loop": "worker", "seconds": seconds, "stacks": {"MainThread": stack}}
+        {"what": "blocked", "at": at, "loop": "worker", "seconds": seconds, "starved": 0.1, "all_starved": 0.2}
+        | {"stacks": {"MainThread": stack}}
         for at, seconds, stack in seen
     ]
     (tmp_path / "readings").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert blockers(tmp_path / "readings") == ["300 ms: MainThread late", "210 ms: MainThread other"]
+    assert blockers(tmp_path / "readings") == [
+        "300 ms (no core for it 100 ms, for a thread of the process 200 ms): MainThread late",
+        "210 ms (no core for it 100 ms, for a thread of the process 200 ms): MainThread other",
+    ]
     assert blockers(tmp_path / "readings", "consumer") == []
 
 
