@@ -1,6 +1,6 @@
 """The events of the soak, each a function of its unit's number: exposures evenly in event time, then what came of them.
 
-Each unit has one exposure, one outcome within two hours and, each fifth, a guardrail before that. Nothing is late,
+Each unit has one exposure, one outcome within half an hour and, each fifth, a guardrail before that. Nothing is late,
 repeated or refused, so that what must become of a unit is known from its number alone.
 """
 
@@ -18,10 +18,11 @@ from contracts.columns import KINDS
 __all__ = ["INVERSE", "SPREADING", "Publisher", "Traffic", "unit_names"]
 
 HOUR: Final = 3_600_000_000  # µs
-LONGEST_DELAY: Final = 2 * HOUR
+LONGEST_DELAY: Final = HOUR // 2
 SPREADING: Final = 2_654_435_761  # odd, so that numbers below 2^32 keep apart
 INVERSE: Final = pow(SPREADING, -1, 2**32)
 GUARDED: Final = 5  # each fifth unit
+NEAR: Final = 10_000  # units that a guess by division is certainly not away
 QUEUED: Final = 200_000  # messages that wait for the broker
 
 Integers = npt.NDArray[np.int64]
@@ -46,7 +47,7 @@ class Traffic:
     def before(self, moment: int) -> int:
         """Return how many units are exposed before the moment (µs)."""
         guess = max((moment - self.start) * self.units_an_hour // HOUR - 2, 0)
-        near = np.arange(guess, guess + 1_000_000 // 100)
+        near = np.arange(guess, guess + NEAR)
         return guess + int(np.searchsorted(self.exposed(near), moment))
 
     def between(self, since: int, until: int) -> list[tuple[str, Integers, Integers]]:
@@ -85,6 +86,7 @@ class Publisher:
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": QUEUED,
+                "log_level": 2,  # a message that is not delivered ends the soak; of the rest nothing matters
             }
         )
 

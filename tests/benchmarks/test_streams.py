@@ -78,7 +78,7 @@ def test_traffic_in_slices_is_the_traffic_as_a_whole() -> None:
     (_, exposed, when), (_, done, then), (_, guarded, _) = whole
     assert exposed.tolist() == list(range(300))
     delays = dict(zip(done.tolist(), then.tolist(), strict=True))
-    assert all(0 < delays[number] - at < 2 * HOUR for number, at in zip(exposed[:280], when[:280], strict=True))
+    assert all(0 < delays[number] - at < HOUR // 2 for number, at in zip(exposed[:280], when[:280], strict=True))
     assert sorted(guarded.tolist())[:50] == list(range(0, 250, 5))
 
 
