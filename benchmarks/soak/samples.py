@@ -9,6 +9,7 @@ from typing import Final
 from benchmarks.end_to_end.contenders import Work
 from benchmarks.processes import cpu_seconds, resident_bytes
 from benchmarks.watched import readings
+from sinks.archives import CLOSES_LISTED, FILES_LISTED
 from sinks.lineage import Lineage, lineages
 from sinks.manifest import Manifest
 from sinks.storage import LocalStorage
@@ -20,6 +21,7 @@ Sample = dict[str, float]
 CLOSING_SINCE: Final = 36.0  # hours of event time: the windows of the first hours have closed, and their segments gone
 AGEING_SINCE: Final = 76.0  # 3 W + 2 L, and some: the first residue has gone
 LEEWAY: Final = 1.2
+LISTED_BYTES: Final = 4 * (200 * FILES_LISTED + 150 * CLOSES_LISTED)  # what manifests grow by until archives take over
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,11 @@ class Measure:
 MEASURES: Final = (
     Measure("worker_0_bytes", "memory of worker 1", "MB", 1e-6, 50e6),
     Measure("worker_1_bytes", "memory of worker 2", "MB", 1e-6, 50e6),
-    Measure("segments", "segments", "", 1, 8),
+    Measure("segments", "segments", "", 1, 20),
     Measure("segment_bytes", "segments", "MB", 1e-6, 1e6),
     Measure("residue_files", "residue files", "", 1, 8, AGEING_SINCE),
     Measure("residue_bytes", "residue", "MB", 1e-6, 1e6, AGEING_SINCE),
-    Measure("manifest_bytes", "newest manifests", "KB", 1e-3, 50e3),
+    Measure("manifest_bytes", "newest manifests", "KB", 1e-3, LISTED_BYTES),
     Measure("close_s", "a close", "s", 1, 0.1),
     Measure("checkpoint_s", "a checkpoint", "s", 1, 0.1),
     Measure("lag_s", "lag, in seconds of publishing", "s", 1, 5),
