@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.on_paper import Costs, Load, needs
 from benchmarks.shapes import batch
 from benchmarks.shapes.streams import LATENESS, SHAPES, Stream, Writer, flag_file
 from benchmarks.soak.facts import faults
@@ -105,6 +106,30 @@ def test_facts_of_the_soak_are_compared_with_what_was_published(tmp_path: Path) 
     assert faults(made, newest, TRAFFIC) == []
     next((made / "tables" / "facts").rglob("*.parquet")).unlink()
     assert "units are due" in faults(made, newest, TRAFFIC)[0]
+
+
+def test_needs_are_unit_costs_times_how_often() -> None:
+    costs = Costs(
+        event=10,
+        checkpoint=20_000,
+        close=300_000,
+        due_unit=20,
+        open_event=0.1,
+        segment_bytes=60,
+        fact_bytes=35,
+        joined_bytes=25,
+        buffered_bytes=500,
+        manifest_bytes=90_000,
+    )
+    load = Load(units=86_400_000, events_a_unit=2, partitions=100, open_hours=24, checkpoint_s=60, close_s=300)
+    figures = {name: figure for name, _, figure, _ in needs(costs, load)}
+    assert figures["units due at a close"] == 3_000
+    assert figures["a close"] == pytest.approx(0.3 + 0.06 + 0.1728)
+    assert figures["events"] == pytest.approx(0.02)
+    assert figures["closes"] == pytest.approx(100 / 300 * figures["a close"])
+    assert figures["workers"] == 1
+    assert figures["segments"] == pytest.approx(2 * 86.4e6 * 60 / 1e9)
+    assert figures["table files"] == 2 * 288 * 100
 
 
 @pytest.mark.parametrize(
