@@ -113,7 +113,7 @@ def main() -> None:
         rows += [("Python outside of all stages", own - started + threads - inside), ("whole process", whole)]
         for name, seconds in rows:
             each = seconds / max(watch.events, 1) * 1e6
-            print(f"{name:<50} {seconds:7.2f} s {each:7.2f} µs/event")  # noqa: T201
+            print(f"{name:<56} {seconds:7.2f} s {each:7.2f} µs/event")  # noqa: T201
 
 
 if __name__ == "__main__":
