@@ -35,7 +35,12 @@ lint: venv ## ruff, mypy, import-linter
 
 bench: venv ## measure the hot path, then all of it beside what one would write instead; takes minutes
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+	$(BIN)/python -m benchmarks.open_units
 	$(BIN)/python -m benchmarks.end_to_end
+	$(BIN)/python -m benchmarks.shapes
+	$(BIN)/python -m benchmarks.scaling --events 3000000
+	$(BIN)/python -m benchmarks.on_paper
+	$(BIN)/python -m benchmarks.soak --units 300000 --minutes 5 --picture build/soak.png
 
 recovery: venv ## measure how long partitions stand still when their worker is killed
 	$(BIN)/python -m benchmarks.recovery

@@ -13,10 +13,12 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.shapes.streams import SHAPES, Stream
 from contracts.decode import Decoder
 from contracts.events import Kind
-from contracts.flags import ContractBook, load_contract
+from contracts.flags import ContractBook, load_contract, read_contracts
 from contracts.placement import murmur2_partition
+from tests.pipeline.lab import Record
 
 COUNT: Final = 5_000
 START: Final = 1_780_833_600_000  # ms
@@ -85,6 +87,22 @@ def test_decode(benchmark: BenchmarkFixture, kind: Kind, make: Callable[[random.
     decoder = Decoder(book, 1 << 20, 600_000_000)
     records = _records(make)
     decoded = benchmark(decoder.decode, kind, "topic", records, START * 1000)
+    assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        pytest.param("bytes", "exposure", id="exposures of 2 KB"),
+        pytest.param("metrics", "outcome", id="outcomes of 40 metrics"),
+    ],
+)
+def test_decode_of_other_shapes(benchmark: BenchmarkFixture, shape: str, kind: Kind) -> None:
+    stream = Stream(SHAPES[shape], COUNT * 4)
+    decoder = Decoder(read_contracts(stream.flags), 1 << 20, 600_000_000)
+    values = [message.value for message in stream.messages(START) if message.kind == kind][:COUNT]
+    records = [Record(offset, value, START) for offset, value in enumerate(values)]
+    decoded = benchmark(decoder.decode, kind, "topic", records, 2 * START * 1000)
     assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
 
 

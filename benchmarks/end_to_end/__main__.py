@@ -11,11 +11,16 @@ from typing import Final
 
 from benchmarks.end_to_end.agreement import Agreement
 from benchmarks.end_to_end.contenders import CONTENDERS
-from benchmarks.end_to_end.load import Load
+from benchmarks.end_to_end.load import FLAG, Load
 from benchmarks.end_to_end.report import Rounds, table, write
-from benchmarks.end_to_end.runs import EVENTS, NOTHING, Taken, Theatre, theatre
+from benchmarks.end_to_end.runs import Taken, Theatre, theatre
+from benchmarks.watched import blockers
 
 BUILD: Final = Path(__file__).parents[2] / "build"
+EVENTS: Final = "full-"
+"""The prefix of the topics and files that have the events."""
+NOTHING: Final = "empty-"
+"""The prefix of those that have none: what a run over them takes is the cost of starting and stopping."""
 STAGES: Final = (sys.executable, "-m", "benchmarks.end_to_end.stages")
 
 
@@ -30,11 +35,14 @@ def main() -> None:
     given = parser.parse_args()
     load = Load(given.units)
     began = time.monotonic()
-    with theatre(load, given.partitions) as place:
+    flags = {FLAG.name: FLAG.read_text(encoding="utf-8")}
+    with theatre() as place:
+        for prefix, messages in ((NOTHING, ()), (EVENTS, load.messages(time.time_ns() // 1_000_000))):
+            place.prepare(prefix, flags, given.partitions, place.recorded(prefix, messages))
         _note(f"{load.count:,} events published in {time.monotonic() - began:.0f} s")
         if given.profile:
             with place.run(CONTENDERS["worker"], EVENTS, program=STAGES) as (work, _):
-                print((work.directory / "log").read_text(encoding="utf-8"))  # noqa: T201
+                print((work.directory / "log-0").read_text(encoding="utf-8"))  # noqa: T201
             return
         rounds, facts = _measure(place, given.only, given.rounds)
     about = {"units": given.units, "events": load.count, "partitions": given.partitions, "facts_compared": facts}
@@ -59,6 +67,8 @@ def _measure(place: Theatre, names: list[str], rounds: int) -> tuple[dict[str, R
                 with place.run(contender, EVENTS) as (work, taken):
                     full[name].append(taken)
                     agreement.check(contender.label, contender.facts(work))
+                    for blocker in blockers(work.readings()):
+                        _note(f"the loop was blocked for {blocker}")
                 _note(
                     f"round {number}: {contender.label}: {taken.wall:.1f} s, CPU {taken.cpu:.1f} s, "
                     f"{taken.peak / 1e6:,.0f} MB (load average before: {taken.load:.1f})"

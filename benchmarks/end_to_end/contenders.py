@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +23,15 @@ class Work:
     flags: Path
     files: Path
     prefix: str
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of the worker."""
+
+    def readings(self, number: int = 0) -> Path:
+        """Return the file of the worker's instruments, of the first or a further worker."""
+        return self.directory / f"readings-{number}"
 
     def settings(self) -> dict[str, str]:
-        """Return the worker's environment: a lake and a group of its own, everything else as it comes."""
+        """Return the worker's environment: a lake and a group of its own, and whatever else was set."""
         return {
             "EVIDENCE_BOOTSTRAP_SERVERS": self.bootstrap,
             "EVIDENCE_FLAGS": str(self.flags),
@@ -35,6 +41,7 @@ class Work:
             "EVIDENCE_EXPOSURES_TOPIC": f"{self.prefix}exposures",
             "EVIDENCE_OUTCOMES_TOPIC": f"{self.prefix}outcomes",
             "EVIDENCE_GUARDRAILS_TOPIC": f"{self.prefix}guardrails",
+            **self.more,
         }
 
 
@@ -69,7 +76,7 @@ def _worker_facts(work: Work) -> str:
 CONTENDERS: Final[Mapping[str, Contender]] = {
     "worker": Contender(
         "evidence worker",
-        lambda _: [sys.executable, "-m", "pipeline.cli", "worker", "--stop-at-end"],
+        lambda work: [sys.executable, "-m", "benchmarks.watched", str(work.readings()), "--stop-at-end"],
         _worker_facts,
     ),
     "plain": _peer("plain consumer, pydantic", "plain_consumer", lambda work: work.bootstrap),

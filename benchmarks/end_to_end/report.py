@@ -39,17 +39,24 @@ class Rounds:
 def table(rounds: Mapping[str, Rounds], events: int) -> str:
     """Return medians as a Markdown table; `events` is how many each run had to read."""
     lines = [
-        "| | events/s | CPU µs/event | without start-up | start-up, CPU s | peak MB |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | events/s | CPU µs/event | without start-up | start-up, CPU s | peak MB | loop blocked, ms: most | p99.9 |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, each in rounds.items():
         wall, cpu = median(run.wall for run in each.full), median(run.cpu for run in each.full)
         start = median(run.cpu for run in each.empty)
         lines.append(
             f"| {CONTENDERS[name].label} | {events / wall:,.0f} | {cpu / events * 1e6:.2f} "
-            f"| {(cpu - start) / events * 1e6:.2f} | {start:.1f} | {max(run.peak for run in each.full) / 1e6:,.0f} |"
+            f"| {(cpu - start) / events * 1e6:.2f} | {start:.1f} | {max(run.peak for run in each.full) / 1e6:,.0f} "
+            f"| {_most(each.full, 0)} | {_most(each.full, 1)} |"
         )
     return "\n".join(lines)
+
+
+def _most(runs: Sequence[Taken], which: int) -> str:
+    """Return the greatest of what the loops of all runs were blocked for, in ms; nothing where none was measured."""
+    blocked = [run.blocked[which] for run in runs if run.blocked is not None]
+    return f"{max(blocked) * 1000:.0f}" if blocked else ""
 
 
 def write(directory: Path, rounds: Mapping[str, Rounds], about: Mapping[str, Any]) -> Path:

@@ -4,32 +4,27 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from shutil import copy, rmtree
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.end_to_end.contenders import Contender, Work
-from benchmarks.end_to_end.load import FLAG, Load
+from benchmarks.watched import readings
+from contracts.columns import KINDS
 from pipeline.publish import publish
 from pipeline.settings import PREFIX
 from pipeline.traffic import Message
 from tests.brokers import ApacheKafka, kafka_jars
 from tests.commands import run
 
-__all__ = ["EVENTS", "NOTHING", "Taken", "Theatre", "theatre"]
+__all__ = ["Failed", "Taken", "Theatre", "theatre"]
 
 ROOT: Final = Path(__file__).parents[2]
-EVENTS: Final = "full-"
-"""The prefix of the topics and files that have the events."""
-NOTHING: Final = "empty-"
-"""The prefix of those that have none: what a run over them takes is the cost of starting and stopping."""
-
 BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 """Where it is set, each start compiles all modules again: 1.2 s of CPU for the worker. Installed ones are compiled."""
 
@@ -38,7 +33,8 @@ BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 class Taken:
     """What a run took: wall and CPU seconds, those of the system among them, peak resident bytes.
 
-    `load` is the load average just before it.
+    `load` is the load average just before it. `blocked` is for how many seconds the event loop was, of the worker only:
+    at the most, and the 99.9th percentile.
     """
 
     wall: float
@@ -46,6 +42,7 @@ class Taken:
     system: float
     peak: int
     load: float
+    blocked: tuple[float, float] | None = None
 
 
 class Failed(Exception):
@@ -54,11 +51,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Theatre:
-    """A broker with the events in its topics, files with the same events, and a directory for the runs."""
+    """A broker, a directory, and what runs of contenders over named topics and files took."""
 
     directory: Path
-    bootstrap: str
-    load: Load
+    broker: ApacheKafka
     numbers: Iterator[int]
 
     @contextmanager
@@ -67,76 +63,91 @@ class Theatre:
 
         `program` goes in place of its own, with the same environment.
         """
-        work = self._work(prefix)
+        work = self.work(prefix)
+        process, load = self.start(work, list(program) or contender.command(work)), os.getloadavg()[0]
+        process.wait()
+        yield work, self.taken(work, load)
+        rmtree(work.directory)
+
+    def work(self, prefix: str, **more: str) -> Work:
+        """Return a run over the topics and files of that prefix, with a new directory and further settings."""
+        work = Work(
+            directory=self.directory / f"run-{next(self.numbers)}",
+            bootstrap=self.broker.bootstrap,
+            flags=self.directory / f"{prefix}flags",
+            files=self.directory / "files",
+            prefix=prefix,
+            more={PREFIX + name.upper(): value for name, value in more.items()},
+        )
         work.directory.mkdir()
-        usage, log = work.directory / "usage.json", work.directory / "log"
+        return work
+
+    @staticmethod
+    def start(work: Work, command: list[str], number: int = 0) -> subprocess.Popen[bytes]:
+        """Start a program of the run, the first or a further one, and return what measures it."""
         environment = {
             name: value for name, value in os.environ.items() if name != BYTECODE and not name.startswith(PREFIX)
         }
-        command = list(program) or contender.command(work)
-        load = os.getloadavg()[0]
-        with log.open("wb") as told:
-            subprocess.run(
+        usage = work.directory / f"usage-{number}.json"
+        with (work.directory / f"log-{number}").open("wb") as told:
+            return subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.end_to_end.measure", str(usage), *command],
                 env=environment | work.settings() | {"PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=subprocess.STDOUT,
-                check=True,
             )
+
+    @staticmethod
+    def taken(work: Work, load: float, number: int = 0) -> Taken:
+        """Return what a program took that has ended. Raises Failed."""
+        usage, log = work.directory / f"usage-{number}.json", work.directory / f"log-{number}"
         taken = json.loads(usage.read_text(encoding="utf-8"))
         if taken["exit"] != 0:
-            raise Failed(f"{contender.label} ended with {taken['exit']}: {log.read_text(errors='replace')[-2000:]}")
-        yield work, Taken(taken["wall"], taken["cpu"], taken["system"], taken["peak"], load)
-        rmtree(work.directory)
+            raise Failed(f"a program ended with {taken['exit']}: {log.read_text(errors='replace')[-2000:]}")
+        loops = [each for each in readings(work.readings(number), "loop") if each["loop"] == "worker"]
+        blocked = (loops[0]["longest"], loops[0]["p999"]) if loops else None
+        return Taken(taken["wall"], taken["cpu"], taken["system"], taken["peak"], load, blocked)
 
-    def create_topics(self, prefix: str, partitions: int) -> None:
-        """Make the three topics and those of their dead letters."""
-        run(self._work(prefix).settings(), "topics", "create", "--partitions", str(partitions)).check_returncode()
+    def prepare(self, prefix: str, flags: Mapping[str, str], partitions: int, messages: Iterable[Message]) -> int:
+        """Make flag files and topics of that prefix, publish the messages, and return how many there are."""
+        (self.directory / f"{prefix}flags").mkdir()
+        for name, text in flags.items():
+            (self.directory / f"{prefix}flags" / name).write_text(text, encoding="utf-8")
+        settings = self.work(prefix).settings()
+        run(settings, "topics", "create", "--partitions", str(partitions)).check_returncode()
+        return publish({"bootstrap.servers": self.broker.bootstrap}, _names(prefix), messages)
 
-    def fill(self) -> None:
-        """Write the files, and publish what they have."""
-        topics = {kind: f"{EVENTS}{kind}s" for kind in ("exposure", "outcome", "guardrail")}
+    def recorded(self, prefix: str, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yield the messages, and write their values to the files of that prefix."""
         with ExitStack() as stack:
-            for topic in topics.values():
-                (self.directory / "files" / f"{topic.replace(EVENTS, NOTHING)}.ndjson").touch()
             files = {
                 kind: stack.enter_context((self.directory / "files" / f"{topic}.ndjson").open("wb"))
-                for kind, topic in topics.items()
+                for kind, topic in _names(prefix).items()
             }
+            for message in messages:
+                files[message.kind].write((message.value or b"") + b"\n")
+                yield message
 
-            def written() -> Iterator[Message]:
-                for message in self.load.messages(time.time_ns() // 1_000_000):
-                    files[message.kind].write((message.value or b"") + b"\n")
-                    yield message
+    def forget(self, prefix: str) -> None:
+        """Delete the files of that prefix; the topics stay."""
+        for topic in _names(prefix).values():
+            (self.directory / "files" / f"{topic}.ndjson").unlink()
 
-            publish({"bootstrap.servers": self.bootstrap}, topics, written())
 
-    def _work(self, prefix: str) -> Work:
-        return Work(
-            directory=self.directory / f"run-{next(self.numbers)}",
-            bootstrap=self.bootstrap,
-            flags=self.directory / "flags",
-            files=self.directory / "files",
-            prefix=prefix,
-        )
+def _names(prefix: str) -> dict[str, str]:
+    return {kind: f"{prefix}{kind}s" for kind in KINDS}
 
 
 @contextmanager
-def theatre(load: Load, partitions: int) -> Iterator[Theatre]:
-    """Start Apache Kafka, fill topics and files, and take it all down afterwards."""
+def theatre() -> Iterator[Theatre]:
+    """Start Apache Kafka, and take it all down afterwards."""
     with TemporaryDirectory(prefix="evidence-bench-") as name:
         directory = Path(name)
-        (directory / "flags").mkdir()
         (directory / "files").mkdir()
-        copy(FLAG, directory / "flags")
         broker = ApacheKafka(directory / "kafka", kafka_jars())
         broker.start()
         try:
-            made = Theatre(directory, broker.bootstrap, load, count())
-            for prefix in (EVENTS, NOTHING):
-                made.create_topics(prefix, partitions)
-            made.fill()
-            yield made
+            yield Theatre(directory, broker, count())
         finally:
             broker.stop()

@@ -18,7 +18,6 @@ from typing import Any, Final
 from mode.threads import WorkerThread
 
 import pipeline.checkpoint
-import pipeline.close
 import pipeline.partition
 import pipeline.worker
 from contracts.decode import Decoder
@@ -27,11 +26,10 @@ from pipeline.cli import main as worker
 STAGES: Final[Sequence[tuple[str, ModuleType | type, str]]] = (
     ("decode", Decoder, "decode"),
     ("placement", pipeline.partition, "murmur2_partition"),
-    ("segments: sort", pipeline.checkpoint, "segment_rows"),
-    ("segments: Parquet", pipeline.checkpoint, "write_segment"),
+    ("segments: Parquet, and reading of what is merged", pipeline.checkpoint, "write_merged"),
+    ("segments: what a close leaves of new ones", pipeline.checkpoint, "remaining"),
     ("segments: verify", pipeline.checkpoint, "verify"),
     ("close: SQL, and results as Arrow", pipeline.checkpoint, "close"),
-    ("close: sort of what stays open", pipeline.close, "by_event_time"),
     ("tables: Parquet", pipeline.checkpoint, "stage_table"),
     ("residue: Parquet", pipeline.checkpoint, "write_residue"),
 )
@@ -115,7 +113,7 @@ def main() -> None:
         rows += [("Python outside of all stages", own - started + threads - inside), ("whole process", whole)]
         for name, seconds in rows:
             each = seconds / max(watch.events, 1) * 1e6
-            print(f"{name:<44} {seconds:7.2f} s {each:7.2f} µs/event")  # noqa: T201
+            print(f"{name:<56} {seconds:7.2f} s {each:7.2f} µs/event")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Two workers for days of event time: whether memory, files, close time and lag stay flat."""
