@@ -1,6 +1,6 @@
 """Dead letters as rows of the table `dead_letters`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,11 +42,13 @@ def export_letters(  # noqa: PLR0913 - from where, to where, and when
     StorageUnavailable, and Fenced if another export was faster.
     """
     export = exporter.begin(lake_id, now)
-    spans, sources = _news(reader, topics, export)
+    spans, ids = _news(reader, topics, export)
     total, done = sum(end - first for first, end in spans.values()), 0
     letters: list[Letter] = []
     size = 0
+    read = {at: span.first for at, span in spans.items()}
     for records in reader.read(spans):
+        read |= {(topic, partition): offset + 1 for (topic, partition, offset), _ in records}
         letters += [read_letter(*each) for each in records]
         size += sum(len(record.value or b"") for _, record in records)
         done += len(records)
@@ -56,6 +58,7 @@ def export_letters(  # noqa: PLR0913 - from where, to where, and when
             letters, size = [], 0
     export = exporter.stage(export, rows_of(letters))
     if done:
+        sources = {name: Source(topic_id=of, next_offsets=_of(name, read)) for name, of in ids.items()}
         exporter.commit(export.model_copy(update={"sources": export.sources | sources}))
     return Exported(done, len(export.files))
 
@@ -67,20 +70,23 @@ def rows_of(letters: Sequence[Letter]) -> pa.Table:
 
 def _news(
     reader: Reader, topics: Sequence[str], export: Export
-) -> tuple[dict[tuple[str, int], Bounds], dict[str, Source]]:
-    """Return what no earlier export has read, and how far the topics are read then."""
-    spans, sources = {}, {}
+) -> tuple[dict[tuple[str, int], Bounds], dict[str, str]]:
+    """Return what no earlier export has read, and the ID of each topic."""
+    spans, ids = {}, {}
     for topic in topics:
         topic_id = reader.topic_id(topic)
         if topic_id is None:
             raise TopicsUnfit(f"the topic {topic} does not exist; run: evidence topics create, or name another")
         before = export.sources.get(topic)
         read = before.next_offsets if before is not None and before.topic_id == topic_id else {}
-        bounds = reader.bounds(topic)
-        for partition, (first, end) in bounds.items():
+        for partition, (first, end) in reader.bounds(topic).items():
             spans[topic, partition] = Bounds(min(max(first, read.get(partition, 0)), end), end)
-        sources[topic] = Source(topic_id=topic_id, next_offsets={number: each.end for number, each in bounds.items()})
-    return spans, sources
+        ids[topic] = topic_id
+    return spans, ids
+
+
+def _of(topic: str, offsets: Mapping[tuple[str, int], int]) -> dict[int, int]:
+    return {partition: offset for (name, partition), offset in offsets.items() if name == topic}
 
 
 def _row(letter: Letter) -> dict[str, Any]:
