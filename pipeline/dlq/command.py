@@ -96,7 +96,7 @@ def replay(settings: Settings, topics: Sequence[str], wanted: Wanted, progress: 
         sent = ledger.open(lambda ends: find_replayed(reader, ends, policy), settle=not wanted.dry_run)
         plan = make_plan(
             reader,
-            _there(reader, _sources(settings, topics)),
+            _spans(reader, _sources(settings, topics)),
             chosen=wanted.chosen,
             targets=targets,
             decoder=decoder,
@@ -142,15 +142,15 @@ def _sources(settings: Settings, topics: Sequence[str]) -> Sequence[str]:
     return tuple(topics) or tuple(topic + DLQ_SUFFIX for topic in settings.topics)
 
 
-def _there(reader: Reader, topics: Sequence[str]) -> Sequence[str]:
-    for topic in topics:
-        if not reader.bounds(topic):
-            raise TopicsUnfit(f"the topic {topic} does not exist; run: evidence topics create, or name another")
-    return topics
-
-
 def _spans(reader: Reader, topics: Sequence[str]) -> dict[tuple[str, int], Bounds]:
-    return {(topic, number): each for topic in _there(reader, topics) for number, each in reader.bounds(topic).items()}
+    """Return all that the topics hold; TopicsUnfit if one is missing."""
+    spans: dict[tuple[str, int], Bounds] = {}
+    for topic in topics:
+        bounds = reader.bounds(topic)
+        if not bounds:
+            raise TopicsUnfit(f"the topic {topic} does not exist; run: evidence topics create, or name another")
+        spans |= {(topic, number): each for number, each in bounds.items()}
+    return spans
 
 
 def _spans_for(reader: Reader, topics: Sequence[str], span: Span) -> dict[tuple[str, int], Bounds]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from contracts.times import format_time
 from pipeline.dlq.letters import Letter, named
 from pipeline.dlq.places import Place
-from pipeline.dlq.terminal import safe, shortened
+from pipeline.terminal import safe, shortened
 
 __all__ = ["Group", "Listing"]
 

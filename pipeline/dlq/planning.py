@@ -19,7 +19,7 @@ from pipeline.dlq.lateness import Past
 from pipeline.dlq.letters import Letter, named, read_letter
 from pipeline.dlq.places import Place
 from pipeline.dlq.reading import Bounds, Reader
-from pipeline.dlq.terminal import safe, shortened
+from pipeline.terminal import safe, shortened
 
 __all__ = ["Facts", "Plan", "Targets", "make_plan"]
 
@@ -63,12 +63,12 @@ class Targets:
     def kind(self, letter: Letter) -> Kind | None:
         """Return the kind of event that the letter's record is to be; None where nobody says."""
         kinds: Mapping[str | None, Kind] = dict(zip(self.topics, KINDS, strict=True))
-        return kinds.get(letter.topic) or kinds.get(self.of(letter))
+        return kinds.get(self.of(letter)) or kinds.get(letter.topic)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to become of each letter; some 500 bytes a letter."""
+    """What is to become of each letter; about a kilobyte a letter."""
 
     decided: list[tuple[Subject, Decision]] = field(default_factory=list)
 
@@ -131,7 +131,7 @@ class Plan:
 
 def make_plan(  # noqa: PLR0913 - what is read, what is asked for, and what is known
     reader: Reader,
-    topics: Sequence[str],
+    spans: Mapping[tuple[str, int], Bounds],
     *,
     chosen: Filter,
     targets: Targets,
@@ -143,12 +143,12 @@ def make_plan(  # noqa: PLR0913 - what is read, what is asked for, and what is k
     now: int,
     progress: _Progress = lambda _done, _all: None,
 ) -> Plan:
-    """Read the dead-letter topics and decide about each letter that is chosen; nothing is changed anywhere.
+    """Read those dead letters and decide about each one that is chosen; nothing is changed anywhere.
 
     `sent` is what earlier replays sent, `most` how many are to be sent at most, `now` the time in µs. Raises
     KafkaUnavailable.
     """
-    subjects = _subjects(reader, topics, chosen, targets, decoder, now, progress)
+    subjects = _subjects(reader, spans, chosen, targets, decoder, now, progress)
     here = [subject for subject in subjects if subject.target in lake.topics]
     known = Known(
         topics=lake.topics,
@@ -172,14 +172,13 @@ def make_plan(  # noqa: PLR0913 - what is read, what is asked for, and what is k
 
 def _subjects(  # noqa: PLR0913, PLR0917 - see make_plan
     reader: Reader,
-    topics: Sequence[str],
+    spans: Mapping[tuple[str, int], Bounds],
     chosen: Filter,
     targets: Targets,
     decoder: Decoder,
     now: int,
     progress: _Progress,
 ) -> list[Subject]:
-    spans = {(topic, number): bounds for topic in topics for number, bounds in reader.bounds(topic).items()}
     total, done = sum(end - first for first, end in spans.values()), 0
     subjects = []
     for records in reader.read(spans):

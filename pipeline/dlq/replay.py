@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from contracts.dead_letters import REPLAYED_HEADER
@@ -57,7 +57,6 @@ class Replay:
     pause: Callable[[float], None] = time.sleep
     mono: Callable[[], float] = time.monotonic
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
-    partitions: dict[str, int] = field(default_factory=dict)
 
     def run(self, plan: Plan, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Done:
         """Send and park what is to be; returns when all of it is acknowledged and in the ledger.
@@ -67,7 +66,7 @@ class Replay:
         """
         todo = {subject.place: (subject, code) for subject, code in plan.todo()}
         done, begun = Done(), self.mono()
-        for batch in self._batches(todo):
+        for batch in self._batches(todo, self._partitions(todo)):
             if self.rate is not None:
                 self.pause(max(0.0, begun + (done.sent + done.parked) / self.rate - self.mono()))
             self._send(batch)
@@ -76,7 +75,9 @@ class Replay:
             progress(done.sent + done.parked, len(todo))
         return done
 
-    def _batches(self, todo: Mapping[Place, tuple[Subject, Code]]) -> Iterator[list[tuple[Code, Sent, Message]]]:
+    def _batches(
+        self, todo: Mapping[Place, tuple[Subject, Code]], partitions: Mapping[Place, int]
+    ) -> Iterator[list[tuple[Code, Sent, Message]]]:
         most = _BATCH if self.rate is None else max(1, min(_BATCH, int(self.rate)))
         batch: list[tuple[Code, Sent, Message]] = []
         size = 0
@@ -85,7 +86,11 @@ class Replay:
                 if place not in todo:
                     continue
                 subject, code = todo[place]
-                message = self._again(subject, record) if code == "send" else self._parked(place, record)
+                message = (
+                    self._again(subject, record, partitions.get(place, _BY_KEY))
+                    if code == "send"
+                    else self._parked(place, record)
+                )
                 batch.append((code, (str(subject.identity), message.topic), message))
                 size += len(record.value or b"")
                 if len(batch) == most or size >= _BATCH_BYTES:
@@ -104,16 +109,24 @@ class Replay:
         self.post.flush(lambda: self.mono() >= deadline)
         self.ledger.finish(entry)
 
-    def _again(self, subject: Subject, record: Record) -> Message:
-        """Return the record of a letter as it is sent again: in the partition of its unit, else of its key."""
-        letter = read_letter(subject.place, record)
-        topic = subject.target or ""
-        partition = _BY_KEY
-        if isinstance(subject.verdict, Event):
-            if topic not in self.partitions:
-                self.partitions[topic] = len(self._bounds(topic))
-            partition = int(murmur2_partition([subject.verdict.unit_id], self.partitions[topic])[0])
-        return Message(topic, partition, record.key, record.value, replay_headers(letter), self.clock() // 1_000)
+    def _partitions(self, todo: Mapping[Place, tuple[Subject, Code]]) -> dict[Place, int]:
+        """Return the partition of the unit of each valid event that is to be sent."""
+        units: dict[str, dict[Place, str]] = {}
+        for place, (subject, code) in todo.items():
+            if code == "send" and isinstance(subject.verdict, Event):
+                units.setdefault(subject.target or "", {})[place] = subject.verdict.unit_id
+        return {
+            place: partition
+            for topic, of in units.items()
+            for place, partition in zip(
+                of, murmur2_partition(list(of.values()), len(self._bounds(topic))).tolist(), strict=True
+            )
+        }
+
+    def _again(self, subject: Subject, record: Record, partition: int) -> Message:
+        """Return the record of a letter as it is sent again."""
+        headers = replay_headers(read_letter(subject.place, record))
+        return Message(subject.target or "", partition, record.key, record.value, headers, self.clock() // 1_000)
 
     def _parked(self, place: Place, record: Record) -> Message:
         """Return a letter as it lies, for its parked topic."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from contracts.times import format_time
 from pipeline.dlq.letters import Letter
-from pipeline.dlq.terminal import safe, safe_bytes, shortened
+from pipeline.terminal import safe, safe_bytes, shortened
 
 __all__ = ["as_json", "lines"]
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from contracts.errors import OffsetsLost
 from pipeline.cli import main
+from pipeline.dlq.kafka import KafkaReader
 from pipeline.dlq.places import Place
+from pipeline.dlq.reading import Bounds
 from pipeline.preflight import DLQ_SUFFIX
 from tests.commands import environment, running
 from tests.integration.deployment import Deployment, exposure, outcome, pair
@@ -62,6 +65,11 @@ def test_from_what_is_wrong_to_facts(on_apache: Deployment, dlq: Dlq) -> None:
     assert groups[name, "unknown_flag", "other"]["variations"] == {"control": len(UNITS)}
     shown = dlq("show", groups[name, "not_json", None]["latest"], as_json=False)
     assert r"\x1b[2J" in shown
+    place = shown.splitlines()[0].partition(", in ")[2]
+    assert dlq("show", place, as_json=False) == shown
+    assert [group["reason"] for group in dlq("ls", "--reason", "not_json", "--since", "1h")] == ["not_json"]
+    dlq("ls", "--topic", "nowhere", as_json=False, code=1)
+    dlq("show", f"{name}/0/999", as_json=False, code=1)
     assert not [each for each in shown.replace("\n", "") if unicodedata.category(each) == "Cc"]
 
     # what can be done about it, and done
@@ -115,3 +123,11 @@ def test_a_replay_that_is_killed_goes_on_and_sends_each_once(on_apache: Deployme
     assert len(units) < sent(on_apache).total() < 2 * len(units)
     assert dlq("replay")["sent"] > 0
     assert sent(on_apache) == dict.fromkeys(units, 2)
+
+
+def test_records_that_are_deleted_while_they_are_read_are_said(on_apache: Deployment) -> None:
+    with KafkaReader(on_apache.settings.librdkafka()) as reader:
+        with pytest.raises(OffsetsLost, match="deleted while they were read; run it again"):
+            list(reader.read({(on_apache.topic("outcome"), 0): Bounds(1_000, 1_001)}))
+        assert reader.bounds("nowhere") == {}
+        assert reader.topic_id("nowhere") is None

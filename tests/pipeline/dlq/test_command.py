@@ -91,6 +91,7 @@ def test_a_record_goes_back_to_its_topic_or_where_it_is_sent() -> None:
     assert (Targets(TOPICS).of(made), Targets(TOPICS).kind(made)) == ("outcomes", "outcome")
     elsewhere = Targets(TOPICS, {"outcomes": "outcomes-v2"})
     assert (elsewhere.of(made), elsewhere.kind(made)) == ("outcomes-v2", "outcome")
+    assert Targets(TOPICS, {"outcomes": "guardrails"}).kind(made) == "guardrail"
     foreign = letter(b"{", at=Place("orders", 0, 1))
     assert (Targets(TOPICS).of(foreign), Targets(TOPICS).kind(foreign)) == (None, None)
     assert Targets(TOPICS, {"": "exposures"}).kind(foreign) == "exposure"

@@ -105,6 +105,12 @@ def test_each_day_has_a_directory(storage: LocalStorage) -> None:
     assert [name.split("/")[2] for name in storage.list("tables/dead_letters")] == ["dt=2026-06-07", "dt=2026-06-08"]
 
 
+def test_many_letters_are_written_piece_by_piece(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.dlq.exporting._ROWS", 2)
+    assert export(topics([made(number, number) for number in range(5)]), storage) == Exported(5, 3)
+    assert asked(storage, "SELECT count(*) FROM dead_letters") == [(5,)]
+
+
 def test_a_topic_that_was_made_again_is_read_from_its_beginning(storage: LocalStorage) -> None:
     export(topics([made(0, 0), made(1, 1)]), storage)
 

@@ -109,6 +109,13 @@ def test_a_broken_number_leaves_the_topic(name: str, value: bytes | None) -> Non
     assert trace(list(headers.items())).origin == Origin("outcomes", None)
 
 
+def test_a_time_that_is_none_is_lost() -> None:
+    headers = dict(letters.evidence(Place("outcomes", 0, 1))) | {"evidence.dlq.timestamp": b"noon"}
+    assert trace(list(headers.items())).timestamp is None
+    headers = dict(letters.spring(Place("outcomes", 0, 1))) | {"kafka_dlt-original-timestamp": b"\xff" * 8}
+    assert trace(list(headers.items())).timestamp is None
+
+
 @given(headers=any_headers)
 def test_no_headers_are_too_broken_to_be_read(headers: letters.Headers) -> None:
     found = trace(headers)

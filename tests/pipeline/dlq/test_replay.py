@@ -74,7 +74,8 @@ class Desk:
             "most": None,
             "now": NOON,
         }
-        return make_plan(self.reader, [name for name in self.reader.logs if name.endswith(".dlq")], **(given | more))
+        spans = {("outcomes.dlq", number): each for number, each in self.reader.bounds("outcomes.dlq").items()}
+        return make_plan(self.reader, spans, **(given | more))
 
     def replay(self, lives: int | None = None, rate: float | None = None, **more: Any) -> Done:  # noqa: ANN401
         ledger = Ledger(self.storage)

@@ -12,7 +12,7 @@ from pipeline.dlq.letters import Fault, read_letter
 from pipeline.dlq.listing import Listing
 from pipeline.dlq.places import Place
 from pipeline.dlq.planning import Plan
-from pipeline.dlq.terminal import safe, safe_bytes
+from pipeline.terminal import safe, safe_bytes
 from tests.pipeline.dlq import letters
 from tests.pipeline.dlq.letters import LATER, letter, record
 from tests.pipeline.lab import outcome
