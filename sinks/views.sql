@@ -1,6 +1,7 @@
 -- Views over the lake, made anew at each connection. What they stand on is there before: the table views `facts`, `events`,
--- `unjoined` and `refused`; `exported_dead_letters`, a row a record of a dead-letter topic; `segment_rows`, the rows of all live segments with their partition; and from the newest
--- manifests `manifests`, `topics` (a row is a topic and partition) and `undelivered` (a row is a range of offsets).
+-- `unjoined` and `refused`; `exported_dead_letters`, a row a record of a dead-letter topic; `segment_rows`, the rows of all
+-- live segments with their partition; and from the newest manifests `manifests`, `topics` (a row is a topic and partition)
+-- and `undelivered` (a row is a range of offsets).
 
 -- A row is a record that was read and is not decided: its window is open, or no close has judged it yet. Segments may still
 -- hold rows that a close has decided.

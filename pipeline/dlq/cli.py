@@ -76,7 +76,7 @@ def replay(  # noqa: PLR0913, PLR0917
     ] = None,
     most: Annotated[int | None, typer.Option("--max", min=1, help="Send so many at most.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, help="Send so many a second at most.")] = None,
-    anyway: Annotated[bool, typer.Option(help="Send also what would be refused or late again.")] = False,  # noqa: FBT002
+    anyway: Annotated[bool, typer.Option("--anyway", help="Send also what would be refused or late again.")] = False,  # noqa: FBT002
     max_replays: Annotated[int, typer.Option(min=1, help="Park what was replayed so often.")] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002

@@ -42,7 +42,7 @@ MEANINGS: Final[Mapping[Code, str]] = {
     "parked": "parked by an earlier replay",
     "joined": "in a fact already: the letter is spurious",
     "decided": "valid, and decided by the lake: a duplicate, after its window, or copied to the right partition",
-    "undecided": "not decided by the lake yet: run it again after a close",
+    "undecided": "not decided by the lake yet: run it again after the next checkpoint, or close",
     "truncated": "only a part of the value is left: publish them anew",
     "no_origin": "of no topic of this pipeline: name one with --to",
     "no_time": "without a time of their own, which the letter has lost: publish them anew",

@@ -89,6 +89,7 @@ def read_letter(place: Place, record: Record) -> Letter:
     found = trace(record.headers)
     headers = dict(record.headers)
     lies_since = max(record.timestamp, 0) * 1_000
+    kept = record.timestamp >= 0 and not record.appended  # a topic with the broker's times loses those of records
     return Letter(
         place=place,
         family=found.family,
@@ -101,7 +102,7 @@ def read_letter(place: Place, record: Record) -> Letter:
         group=found.group,
         version=_text(headers.get("evidence.dlq.pipeline_version")),
         failed_at=_time(_text(headers.get("evidence.dlq.failed_at")), lies_since),
-        timestamp=lies_since if found.keeps_time and record.timestamp >= 0 else found.timestamp,
+        timestamp=lies_since if found.keeps_time and kept else found.timestamp,
         replays=replay_count(record.headers),
         cut=headers.get("evidence.dlq.truncated") is not None,
         key=record.key,

@@ -21,7 +21,8 @@ from pipeline.verify.topics import Record
 
 __all__ = ["Done", "Post", "Replay", "find_replayed"]
 
-_BATCH: Final = 500  # records between two lines of the ledger, some 50 ms of sending
+_BATCH: Final = 500  # records between two entries of the ledger, some 50 ms of sending
+_BATCH_S: Final = 10.0  # or so long, where there is a rate
 _BATCH_BYTES: Final = 32 << 20
 _PATIENCE_S: Final = 30.0  # for the acknowledgement of a batch
 _BY_KEY: Final = -1  # the partition that the client finds by the key
@@ -67,9 +68,7 @@ class Replay:
         todo = {subject.place: (subject, code) for subject, code in plan.todo()}
         done, begun = Done(), self.mono()
         for batch in self._batches(todo, self._partitions(todo)):
-            if self.rate is not None:
-                self.pause(max(0.0, begun + (done.sent + done.parked) / self.rate - self.mono()))
-            self._send(batch)
+            self._send(batch, begun, done.sent + done.parked)
             done.sent += sum(code == "send" for code, _, _ in batch)
             done.parked += sum(code == "park" for code, _, _ in batch)
             progress(done.sent + done.parked, len(todo))
@@ -78,7 +77,7 @@ class Replay:
     def _batches(
         self, todo: Mapping[Place, tuple[Subject, Code]], partitions: Mapping[Place, int]
     ) -> Iterator[list[tuple[Code, Sent, Message]]]:
-        most = _BATCH if self.rate is None else max(1, min(_BATCH, int(self.rate)))
+        most = _BATCH if self.rate is None else max(1, min(_BATCH, int(self.rate * _BATCH_S)))
         batch: list[tuple[Code, Sent, Message]] = []
         size = 0
         for records in self.reader.read(full_spans(list(todo))):
@@ -99,11 +98,14 @@ class Replay:
         if batch:
             yield batch
 
-    def _send(self, batch: Sequence[tuple[Code, Sent, Message]]) -> None:
+    def _send(self, batch: Sequence[tuple[Code, Sent, Message]], begun: float, before: int) -> None:
+        """Send a batch, its records at the rate since `begun`, when `before` records had been sent."""
         targets = {message.topic for _, _, message in batch}
         ends = {topic: {number: bounds.end for number, bounds in self._bounds(topic).items()} for topic in targets}
         entry = self.ledger.begin([sent for _, sent, _ in batch], ends)
-        for _, _, message in batch:
+        for number, (_, _, message) in enumerate(batch, before):
+            if self.rate is not None and (wait := begun + number / self.rate - self.mono()) > 0:
+                self.pause(wait)
             self.post.send(message)
         deadline = self.mono() + _PATIENCE_S
         self.post.flush(lambda: self.mono() >= deadline)

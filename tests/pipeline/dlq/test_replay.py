@@ -135,6 +135,15 @@ def test_an_event_time_that_was_marked_stays() -> None:
     assert ORIGIN_HEADER not in headers
 
 
+@pytest.mark.parametrize("appended", [False, True], ids=["its own time", "the broker's time"])
+def test_the_time_of_a_letter_is_that_of_its_record_unless_the_broker_made_it(appended: bool) -> None:  # noqa: FBT001
+    timeless = outcome("u1", 1).replace(b'"timestamp"', b'"at"')
+    at = desk(0)
+    record = letters.record(letters.connect(Place("outcomes", 0, 1)), timeless)._replace(appended=appended)
+    at.reader.logs["outcomes.dlq"][0].append(record)
+    assert at.plan(policy=replace(POLICY, anyway=True)).counts == {"no_time" if appended else "send": 1}
+
+
 def test_a_record_goes_to_the_partition_of_its_unit() -> None:
     at = desk(8, partitions=4)
     at.replay()
@@ -195,7 +204,7 @@ def test_it_sends_no_more_than_it_may_and_goes_on_from_there() -> None:
 def test_it_keeps_to_a_rate() -> None:
     at = desk(7)
     at.replay(rate=2)
-    assert at.naps == [0.0, 1.0, 2.0, 3.0]
+    assert at.naps == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
 
 
 def test_only_what_is_chosen_is_sent() -> None:
@@ -233,8 +242,8 @@ def test_the_count_goes_up_with_every_round_until_the_record_is_parked() -> None
     assert len(at.sent("outcomes.dlq.parked")) == 1
 
 
-@given(deaths=st.lists(st.integers(1, 8), max_size=6), rate=st.none() | st.sampled_from([1.0, 3.0]))
-@settings(max_examples=40)
+@given(deaths=st.lists(st.integers(1, 8), max_size=6), rate=st.none() | st.sampled_from([0.1, 0.3]))
+@settings(max_examples=25)
 def test_a_replay_that_is_killed_at_any_points_sends_each_once(deaths: list[int], rate: float | None) -> None:
     at = desk(7)
     at.reader.logs["outcomes.dlq"][0].extend(
