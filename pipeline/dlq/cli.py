@@ -83,8 +83,7 @@ def replay(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Send records of dead letters again, each once; a replay that was stopped goes on when it is run again.
 
-    What is in a fact already is passed over. What would only be refused or late again is not sent, and says why: then
-    the exit code is 4.
+    What is in a fact is passed over. What would only be refused or late again stays, with the reason: exit code 4.
     """
     from pipeline.cli import Exit, shown_progress  # noqa: PLC0415
     from pipeline.dlq.command import Wanted  # noqa: PLC0415
