@@ -16,6 +16,7 @@ from contracts.times import format_time
 __all__ = [
     "ORIGIN_HEADER",
     "REASONS",
+    "REPLAYED_HEADER",
     "REPLAY_COUNT_HEADER",
     "STAGES",
     "TIMESTAMP_HEADER",
@@ -52,6 +53,9 @@ ORIGIN_HEADER: Final = "evidence.origin"
 
 REPLAY_COUNT_HEADER: Final = "evidence.dlq.replay_count"
 """How often a record was replayed from a dead-letter topic: a decimal number; absent is 0."""
+
+REPLAYED_HEADER: Final = "evidence.dlq.replayed"
+"""Which dead letter a replayed record was: where its record was before, as `topic/partition/offset`."""
 
 _OURS: Final = ("__dlq.errors.", "evidence.dlq.")
 _LONGEST_COUNT: Final = 9  # digits

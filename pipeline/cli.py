@@ -23,9 +23,10 @@ from contracts.errors import (
     SettingsError,
     StorageUnavailable,
 )
+from pipeline.dlq.cli import dlq_app
 from pipeline.settings import load
 
-__all__ = ["Exit", "app", "main"]
+__all__ = ["Exit", "app", "main", "shown_progress"]
 
 app = typer.Typer(
     name="evidence",
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Make the topics, or see whether they are fit.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StopAtEnd = Annotated[bool, typer.Option("--stop-at-end", help="Read to the end offsets of the start, and exit.")]
@@ -135,7 +137,7 @@ def worker(
     settings = load()
     configure(settings)
     hold_memory()
-    with _progress("offsets") as progress:
+    with shown_progress("offsets") as progress:
         one = Worker(settings, stop_at_end=stop_at_end, close_windows=close_windows, progress=progress)
         ended = asyncio.run(one.run())
     if ended.stopped:
@@ -188,7 +190,7 @@ def verify(
     """Audit the lake: join the topics anew, another way, and compare. Exits 1 if anything is wrong."""
     from pipeline.verify.command import verify_lake  # noqa: PLC0415
 
-    with _progress("offsets") as progress:
+    with shown_progress("offsets") as progress:
         audited = verify_lake(load(), partitions=partition, lake_only=lake_only, progress=progress)
     if as_json:
         _say(json.dumps(audited.as_json()))
@@ -230,7 +232,7 @@ def traffic(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how much is done of how much, where stderr is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:

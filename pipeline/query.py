@@ -11,6 +11,7 @@ from typing import Any, Final
 import duckdb
 
 from contracts.errors import EvidenceError
+from pipeline.terminal import safe
 from sinks.dictionary import RELATIONS
 from sinks.views import connect
 
@@ -28,7 +29,10 @@ WIDTH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a statement returned, as values and as a table to read; `text` shows at most SHOWN_ROWS rows."""
+    """What a statement returned, as values and as a table to read.
+
+    `text` shows at most SHOWN_ROWS rows; no value in it can do anything to a terminal.
+    """
 
     columns: Sequence[str]
     rows: Sequence[tuple[Any, ...]]
@@ -53,7 +57,7 @@ def _text(relation: duckdb.DuckDBPyRelation, rows: Sequence[tuple[Any, ...]]) ->
     table = StringIO()
     with redirect_stdout(table):
         relation.show(max_rows=SHOWN_ROWS, max_width=get_terminal_size((WIDTH, 0)).columns)
-    text = table.getvalue().rstrip()
+    text = "\n".join(map(safe, table.getvalue().rstrip().split("\n")))
     whole = all(f" {column} " in text for column in relation.columns)
     return text if whole or len(rows) > NARROW_ROWS else _narrow(relation.columns, rows)
 
@@ -62,7 +66,8 @@ def _narrow(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
     """Return a line a value, and an empty line between rows."""
     width = max(map(len, columns))
     return "\n\n".join(
-        "\n".join(f"{column:>{width}} = {value}" for column, value in zip(columns, row, strict=True)) for row in rows
+        "\n".join(f"{column:>{width}} = {safe(str(value))}" for column, value in zip(columns, row, strict=True))
+        for row in rows
     )
 
 

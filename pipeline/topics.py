@@ -27,7 +27,7 @@ from pipeline.preflight import (
 )
 from pipeline.settings import Settings
 
-__all__ = ["TIMEOUT_S", "Made", "TopicState", "await_brokers", "check", "create", "topic_states"]
+__all__ = ["TIMEOUT_S", "Made", "TopicState", "await_brokers", "check", "create", "create_beside", "topic_states"]
 
 TIMEOUT_S: Final = 10.0
 LEAST_RETENTION_MS: Final = 7 * 24 * 3_600_000  # a week to notice and repair, whatever the windows
@@ -150,6 +150,22 @@ def create(settings: Settings, contracts: Iterable[_Windowed], partitions: int, 
         _ask(future, f"make the topic {name}", lambda code: code == Code.TOPIC_ALREADY_EXISTS)
     made = _patiently(lambda: _led(client, _names(settings)))
     return [Made(name, made[name].partitions, made=name not in there) for name in _names(settings)]
+
+
+def create_beside(settings: Settings, name: str, beside: str) -> None:
+    """Make the topic `name`, which keeps its records for ever, unless it is there.
+
+    It has the partitions and the greatest message of the topic `beside`. Raises KafkaUnavailable, or KafkaError if the
+    brokers refuse.
+    """
+    client = await_brokers(settings.librdkafka())
+    there = _describe(client, (name, beside))
+    if name in there or beside not in there:
+        return
+    new = _new(Topic(name, "", there[beside].leaders, _configs(None, there[beside].message_bytes)), -1)
+    (future,) = client.create_topics([new], request_timeout=TIMEOUT_S).values()
+    _ask(future, f"make the topic {name}", lambda code: code == Code.TOPIC_ALREADY_EXISTS)
+    _patiently(lambda: _led(client, (name,)))
 
 
 def check(settings: Settings, contracts: Iterable[_Windowed]) -> list[Problem]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from sinks.tables import TABLES
+from sinks.tables import EXPORTED, TABLES
 
 __all__ = ["COLUMNS", "FLAGS", "REASONS", "REFUSALS", "RELATIONS", "main", "markdown"]
 
@@ -19,6 +19,8 @@ RELATIONS: Final[Mapping[str, str]] = {
     "events": "One row a record that belongs to a fact.",
     "unjoined": "One row a valid record that belongs to no fact, and why.",
     "refused": "One row a record that was turned away on reading, and why.",
+    "dead_letters": "One row a dead letter that `evidence dlq export` has brought here, however often it was sent; the "
+    "files have one a record of a dead-letter topic.",
     "facts_by_variation": "One row a flag and variation: how many facts, and how many carry each flag.",
     "exposures_open": "One row an exposure whose window has not been closed yet.",
     "open_events": "One row a record that was read and not decided yet.",
@@ -145,6 +147,33 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "record_time": "Kafka's own time of the record.",
         "dt": _DT,
     },
+    "dead_letters": {
+        "reason": "Why it is one: a reason of the data dictionary, or the exception of the software that made it.",
+        "family": "Whose headers it carries: evidence (this software), share group, connect, streams, spring, spring "
+        "retry; empty for others.",
+        "stage": "Where the record failed: decode, validate, placement or close; empty if not said.",
+        "message": "What is wrong, in a line.",
+        "details": "What is wrong with each field, as JSON: a list of type, loc and msg; empty if not said.",
+        "topic": "The Kafka topic of the record that failed; null if not said.",
+        "partition": "The number of its partition; null if not said.",
+        "offset": "The offset of the record that failed; null if not said. A reserved word in SQL: quote it.",
+        "flag_key": "The flag or experiment key that the value names, valid or not.",
+        "unit_id": "The unit ID that the value names, valid or not.",
+        "variation": "The variation that the value names, valid or not.",
+        "record_time": "Kafka's own time of the record that failed; null if it is lost.",
+        "failed_at": "When it failed, as the letter says, else Kafka's time of the letter.",
+        "consumer_group": "The consumer group or connector that failed; empty if not said.",
+        "pipeline_version": "The version of this software that made the letter; empty for others.",
+        "replay_count": "How often the record had been replayed when it failed.",
+        "truncated": "Whether a part of the value is missing, as it was too large.",
+        "dlq_topic": "The dead-letter topic that the letter lies in.",
+        "dlq_partition": "The number of its partition there.",
+        "dlq_offset": "Its offset there.",
+        "key": "The record's key, bytes as they came.",
+        "value": "The record's value, bytes as they came.",
+        "headers": "The record's own headers as they came.",
+        "dt": _DT,
+    },
     "facts_by_variation": {
         "flag_key": _FLAG_KEY,
         "variation": "The variation.",
@@ -269,7 +298,7 @@ def _lines() -> Iterator[str]:
     yield "The views are what `evidence query` and `sinks.views.connect` offer beside the tables."
     yield ""
     yield "## Tables"
-    for table, schema in TABLES.items():
+    for table, schema in (TABLES | EXPORTED).items():
         yield from _relation(table)
         yield "| column | type | |"
         yield "|---|---|---|"
@@ -287,7 +316,7 @@ def _lines() -> Iterator[str]:
     yield from _terms({reason: f"The record {text}." for reason, text in REFUSALS.items()})
     yield ""
     yield "## Views"
-    for view in [name for name in RELATIONS if name not in TABLES]:
+    for view in [name for name in RELATIONS if name not in TABLES | EXPORTED]:
         yield from _relation(view)
         yield "| column | |"
         yield "|---|---|"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from contracts.errors import DamagedFile
 from sinks.manifest import SCHEMA_VERSION, WAY_OUT, Range, StoredFile
 from sinks.storage import Sink, Storage
 
-__all__ = ["File", "Stamp", "Written", "parquet_file", "read_parquet", "require", "verify", "write_parquet"]
+__all__ = ["File", "Marks", "Stamp", "Written", "parquet_file", "read_parquet", "require", "verify", "write_parquet"]
 
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own size: what one of its threads reads at a time, and what a filter can skip."""
@@ -37,6 +37,13 @@ FILTERED: Final = frozenset(
     }
 )
 """Columns that queries filter by, so that the least and greatest value of a row group is of use."""
+
+
+class Marks(Protocol):
+    """Who writes a file."""
+
+    def metadata(self) -> dict[str, str]:
+        """Return the key-value metadata that the file carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class File:
 
 @contextmanager
 def parquet_file(
-    storage: Storage, name: str, schema: pa.Schema, stamp: Stamp, *, compression: Literal["zstd", "lz4"] = "zstd"
+    storage: Storage, name: str, schema: pa.Schema, stamp: Marks, *, compression: Literal["zstd", "lz4"] = "zstd"
 ) -> Iterator[File]:
     """Open a new Parquet file of exactly this schema; durable when the block ends, removed when it raises.
 
@@ -123,7 +130,7 @@ def write_parquet(  # noqa: PLR0913 - what, where, how and by whom
     name: str,
     rows: pa.Table,
     schema: pa.Schema,
-    stamp: Stamp,
+    stamp: Marks,
     *,
     compression: Literal["zstd", "lz4"] = "zstd",
 ) -> Written:

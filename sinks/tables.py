@@ -18,7 +18,9 @@ from sinks.parquet import Stamp, write_parquet
 from sinks.storage import Storage
 
 __all__ = [
+    "DEAD_LETTERS",
     "EVENTS",
+    "EXPORTED",
     "FACTS",
     "ORDERS",
     "REFUSED",
@@ -115,6 +117,34 @@ REFUSED: Final = pa.schema(
     ]
 )
 
+DEAD_LETTERS: Final = pa.schema(
+    [
+        _must("reason", _text),
+        _must("family", _text),
+        _must("stage", _text),
+        _must("message", _text),
+        _must("details", _text),
+        pa.field("topic", _text),
+        pa.field("partition", pa.int32()),
+        pa.field("offset", pa.int64()),
+        pa.field("flag_key", _text),
+        pa.field("unit_id", _text),
+        pa.field("variation", _text),
+        pa.field("record_time", TIMESTAMP),
+        _must("failed_at", TIMESTAMP),
+        _must("consumer_group", _text),
+        _must("pipeline_version", _text),
+        _must("replay_count", pa.int64()),
+        _must("truncated", pa.bool_()),
+        _must("dlq_topic", _text),
+        _must("dlq_partition", pa.int32()),
+        _must("dlq_offset", pa.int64()),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        _must("headers", pa.list_(pa.struct([("key", _text), ("value", pa.binary())]))),
+    ]
+)
+
 RESIDUE: Final = pa.schema(
     [
         _must("flag_key", _text),
@@ -126,6 +156,10 @@ RESIDUE: Final = pa.schema(
 )
 
 TABLES: Final = {"facts": FACTS, "events": EVENTS, "unjoined": UNJOINED, "refused": REFUSED}
+"""What checkpoints write."""
+
+EXPORTED: Final = {"dead_letters": DEAD_LETTERS}
+"""What `sinks.exports` writes: no part of the account, and of no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +176,7 @@ ORDERS: Final = {
     "events": Order(day="window_start", time="event_time"),
     "unjoined": Order(day="event_time", time="event_time"),
     "refused": Order(day="record_time", time="record_time", flag_key=False),
+    "dead_letters": Order(day="failed_at", time="failed_at", flag_key=False),
 }
 
 

@@ -26,7 +26,7 @@ from sinks.dictionary import COLUMNS, RELATIONS
 from sinks.lineage import LAKE_FILE, lineages, read_lake
 from sinks.manifest import Manifest
 from sinks.storage import LocalStorage, Storage
-from sinks.tables import FACTS, TABLES
+from sinks.tables import EXPORTED, FACTS, TABLES
 
 __all__ = ["connect"]
 
@@ -87,6 +87,8 @@ def connect(lake: Path | str) -> duckdb.DuckDBPyConnection:
         connection.execute("SET TimeZone = 'UTC'")
         for table, schema in TABLES.items():
             connection.execute(f"CREATE VIEW {table} AS {_table(storage, table, schema)}")
+        for table, schema in EXPORTED.items():
+            connection.execute(f"CREATE VIEW exported_{table} AS {_table(storage, table, schema)}")
         connection.execute(f"CREATE VIEW segment_rows AS {_segments(storage, manifests)}")
         connection.execute(f"SET VARIABLE first_live_offset = {_first_live_offset(manifests)}::BIGINT")
         _keep(connection, "manifests", _manifest_rows(storage, manifests))

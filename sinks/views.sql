@@ -1,6 +1,7 @@
 -- Views over the lake, made anew at each connection. What they stand on is there before: the table views `facts`, `events`,
--- `unjoined` and `refused`; `segment_rows`, the rows of all live segments with their partition; and from the newest
--- manifests `manifests`, `topics` (a row is a topic and partition) and `undelivered` (a row is a range of offsets).
+-- `unjoined` and `refused`; `exported_dead_letters`, a row a record of a dead-letter topic; `segment_rows`, the rows of all
+-- live segments with their partition; and from the newest manifests `manifests`, `topics` (a row is a topic and partition)
+-- and `undelivered` (a row is a range of offsets).
 
 -- A row is a record that was read and is not decided: its window is open, or no close has judged it yet. Segments may still
 -- hold rows that a close has decided.
@@ -86,3 +87,17 @@ SELECT
 FROM facts
 GROUP BY flag_key, variation
 ORDER BY flag_key, variation;
+
+-- A row is a dead letter: the first that came of a record, however often it was sent.
+CREATE VIEW dead_letters AS
+SELECT *
+FROM exported_dead_letters
+QUALIFY row_number() OVER (
+    PARTITION BY
+        coalesce(topic, dlq_topic),
+        coalesce("partition", dlq_partition),
+        coalesce("offset", dlq_offset),
+        "offset" IS NULL,
+        consumer_group
+    ORDER BY dlq_topic, dlq_partition, dlq_offset
+) = 1;

@@ -39,6 +39,8 @@ VARYING: Final = (
     (r"^\d{4}-\d\d-\d\dT[\d:.]+Z(?= (INFO|ERROR) )", "<now>"),
     (r"^(evidence\.dlq\.(failed_at|timestamp)):.*", r"\1:<now>"),
     (r"^(evidence\.dlq\.pipeline_version):.*", r"\1:<version>"),
+    (r"(?<=  )\d{4}-\d\d-\d\dT[\d:.]+Z\b", "<now>"),
+    (r"(?<=  failed in    evidence )[\w.+]+(?=,)", "<version>"),
     (r"\bdemo-\d{8}-\d{6}\b", "demo-<now>"),
     (r"\d+ Parquet files, [\d.]+ MB", "<n> Parquet files, <n> MB"),
     (r"\(\d+ s\)", "(<n> s)"),

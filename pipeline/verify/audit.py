@@ -34,6 +34,7 @@ from sinks.archives import closes, table_files, undelivered
 from sinks.lineage import Lineage, lineages, read_lake
 from sinks.manifest import Close, FileRef, Manifest, Range, merged
 from sinks.storage import Storage
+from sinks.tables import EXPORTED
 
 __all__ = ["Audited", "audit"]
 
@@ -104,7 +105,8 @@ def _audit(
     scratch: Path | None,
 ) -> Audited:
     lake_id = read_lake(storage)
-    tables = storage.list("tables")
+    exported = tuple(f"tables/{table}/" for table in EXPORTED)
+    tables = [name for name in storage.list("tables") if not name.startswith(exported)]
     chains = {lineage.partition: lineage for lineage in lineages(storage)}
     chosen = sorted(chains if partitions is None else set(partitions))
     findings, copies = Findings(), Copies()

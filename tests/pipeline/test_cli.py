@@ -106,4 +106,16 @@ def test_wrong_sql_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert evidence(monkeypatch, "--help") == Exit.FINE
     told = capsys.readouterr().out
-    assert all(command in told for command in ("topics", "worker", "resume", "query", "demo"))
+    assert all(command in told for command in ("topics", "dlq", "worker", "resume", "query", "demo"))
+
+
+@pytest.mark.parametrize("rows", ["", "repeat('x', 300) AS a, repeat('y', 300) AS b, "], ids=["table", "lines"])
+def test_values_can_do_nothing_to_a_terminal(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: str
+) -> None:
+    lake(home)
+    hostile = "chr(27) || '[31mred' || chr(8238) AS hostile"
+    assert evidence(monkeypatch, "query", f"SELECT {rows}{hostile}") == Exit.FINE
+    told = capsys.readouterr().out
+    assert "[31mred" in told
+    assert not {"\x1b", "\u202e"} & set(told)
