@@ -98,6 +98,18 @@ class Outbox:
         self._produce(number)
         self._producer.poll(0)
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many records are on their way."""
+        return len(self._waiting)
+
+    @property
+    def trouble(self) -> str:
+        """What is known of why records wait; empty where none does."""
+        with self._lock:
+            waiting, why = len(self._waiting), self._refused[0][1] if self._refused else "no answer from their brokers"
+        return f"{waiting} dead letters or copies are not acknowledged: {why}" if waiting else ""
+
     def flush(self, give_up: Callable[[], bool]) -> None:
         """Block until all that was sent before this call is acknowledged, whatever is sent meanwhile.
 
