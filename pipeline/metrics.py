@@ -147,7 +147,7 @@ METRICS: Final[Mapping[MetricName, Definition]] = {
         "Lower EVIDENCE_MAX_BUFFERED_BYTES.",
     ),
     "evidence_lake_free_bytes": Definition(
-        "gauge", (), "Bytes that are free on the lake's disk.", "Enlarge it; `evidence status` says who needs it."
+        "gauge", (), "Bytes that are free on the lake's disk.", "Enlarge it while the worker runs."
     ),
     "evidence_lake_size_bytes": Definition("gauge", (), "Size of the lake's disk.", "None."),
     "evidence_checkpoint_age_seconds": Definition(
