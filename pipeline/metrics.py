@@ -149,7 +149,7 @@ METRICS: Final[Mapping[MetricName, Definition]] = {
     "evidence_lake_free_bytes": Definition(
         "gauge", (), "Bytes that are free on the lake's disk.", "Enlarge it while the worker runs."
     ),
-    "evidence_lake_size_bytes": Definition("gauge", (), "Size of the lake's disk.", "None."),
+    "evidence_lake_size_bytes": Definition("gauge", (), "Size of the lake's disk.", ""),
     "evidence_checkpoint_age_seconds": Definition(
         "gauge",
         ("partition",),

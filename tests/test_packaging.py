@@ -132,14 +132,18 @@ def test_composition_follows_the_compose_specification(composition: dict[str, An
     """A parser of the specification, which knows no YAML merge keys, finds the same services once they are merged."""
     services = PyCompose.from_yaml(yaml.safe_dump(composition)).services
     assert services is not None
-    assert set(services) == set(composition["services"]) == {
-        "kafka",
-        "topics",
-        "worker",
-        "traffic",
-        "prometheus",
-        "grafana",
-    }
+    assert (
+        set(services)
+        == set(composition["services"])
+        == {
+            "kafka",
+            "topics",
+            "worker",
+            "traffic",
+            "prometheus",
+            "grafana",
+        }
+    )
 
 
 def test_composition_refers_to_what_it_defines(composition: dict[str, Any]) -> None:

@@ -1,0 +1,217 @@
+"""A pager drill: faults are planted while load runs, a real Prometheus tells them, what the runbook says mends them."""
+
+import itertools
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.placement import murmur2_partition
+from pipeline.embedded import free_port
+from tests.brokers import ApacheKafka
+from tests.chaos.fleet import Member, fleet_of
+from tests.conftest import missing
+from tests.integration.deployment import Deployment, exposure, guardrail, outcome, pair
+from tests.monitoring.dashboard import queries
+from tests.monitoring.prometheus import ALERTS, PrometheusMissing, Server, serving, sixty_times_faster
+
+PAUSE_S: Final = 0.01  # between two units
+UNITS_PER_HOUR: Final = 5  # of event time: windows close after seconds
+TOO_MANY: Final = 20
+UNIT_OF_1: Final = next(f"s{n}" for n in range(99) if murmur2_partition([f"s{n}"], 2)[0] == 1)
+BROKEN: Final = (
+    "EvidenceWrongPartitioner",
+    "EvidenceRecordsRefused",
+    "EvidenceTopicSilent",
+    "EvidenceStorageFailing",
+    "EvidencePartitionStopped",
+)
+OTHERS_STAND: Final = {"EvidenceWorkerDown", "EvidencePartitionsUnowned", "EvidenceInternalErrors"}
+
+
+@dataclass
+class Load:
+    """Publishes units for ever, with the faults that are in `faults`."""
+
+    deployment: Deployment
+    faults: set[str] = field(default_factory=set)
+    _enough: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        java, python = self.deployment.producer(), self.deployment.producer(partitioner="consistent")
+        for number in itertools.count():
+            if self._enough.wait(PAUSE_S):
+                return
+            unit, hour = f"u{number:05d}", number / UNITS_PER_HOUR
+            messages = pair(unit, hour)
+            if number % 3 == 0:
+                messages.append(exposure(unit, hour, "candidate"))  # crossover
+            if "one topic silent" not in self.faults:
+                messages.append(guardrail(unit, hour))
+            if "a schema change" in self.faults and number % 4 == 0:
+                messages.append(outcome(unit, hour, eventId=7))
+            if "late" in self.faults:
+                messages.append(outcome(f"late-{unit}", 0))
+            wrong = "the wrong partitioner" in self.faults and number % 2 == 0
+            self.deployment.produce(python if wrong else java, messages)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._enough.set()
+            thread.join()
+
+
+@dataclass(frozen=True)
+class Pager:
+    """What on-call has at hand: the pages of a worker, Prometheus, the command line."""
+
+    worker: Member
+    address: str
+    prometheus: Server
+    deployment: Deployment
+
+    def page(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def ready(self) -> bool:
+        try:
+            return self.page("/readyz")[0] == 200
+        except OSError:  # not there yet
+            return False
+
+    def reason(self, kind: str) -> str:
+        """Return what /readyz says of this kind once it is a reason."""
+
+        def found() -> list[str]:
+            return [each["message"] for each in json.loads(self.page("/readyz")[1])["reasons"] if each["kind"] == kind]
+
+        self.worker.until(found, f"/readyz: {kind}")
+        return found()[0]
+
+    def fires(self, *names: str) -> None:
+        self.worker.until(lambda: self.prometheus.firing() >= set(names), f"{names} in {self.prometheus.firing()}")
+
+    def calms(self, *names: str) -> None:
+        self.worker.until(lambda: not self.prometheus.firing() & set(names), f"none of {names}")
+
+    def metrics(self) -> dict[str, float]:
+        """Return the samples of a scrape, by name and labels."""
+        lines = self.page("/metrics")[1].splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.deployment.evidence("status", "--json").stdout))
+
+    def asks(self, sql: str) -> list[dict[str, Any]]:
+        answer = self.deployment.evidence("query", "--json", sql)
+        return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def test_a_pager_drill(apache: ApacheKafka, deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+    port, full = free_port(), tmp_path / "full"
+    deployment = deploy(apache.bootstrap, web_port=port, breaker_in_a_row=TOO_MANY, breaker_minimum=10_000)
+    address, load = f"127.0.0.1:{port}", Load(deployment)
+    with fleet_of(deployment) as fleet, _prometheus(tmp_path, address) as prometheus:
+        pager = Pager(fleet.start(full_while=full), address, prometheus, deployment)
+        with load.running():
+            pager.worker.until(pager.ready, "a ready worker")
+            pager.worker.until(lambda: prometheus.query("sum(evidence_facts_total) > 0"), "facts")
+            assert not prometheus.firing() & OTHERS_STAND
+            _telemetry_breaks(pager, load)
+            _the_disk_is_full(pager, full)
+            _a_partition_is_stuck(pager)
+            pager.calms(*BROKEN)
+            assert not prometheus.firing() & OTHERS_STAND
+        pager.worker.until(lambda: deployment.passed() == len(deployment.places()), "all in the lake")
+        _everyone_tells_the_same(pager)
+        fleet.end()
+
+
+def _telemetry_breaks(pager: Pager, load: Load) -> None:
+    load.faults |= {"the wrong partitioner", "a schema change", "one topic silent", "late"}
+    pager.fires("EvidenceWrongPartitioner", "EvidenceRecordsRefused", "EvidenceTopicSilent", "EvidenceRecordsLate")
+    pager.fires("EvidenceFactsDoubtful")
+    culprits = pager.prometheus.query("topk(1, sum by (partitioner) (evidence_misplaced_total))")
+    assert [culprit["metric"]["partitioner"] for culprit in culprits] == ["crc32"]
+    for title, expression in queries("10s"):
+        assert pager.prometheus.query(expression), f"nothing in the panel {title}: {expression}"
+    load.faults.clear()
+
+
+def _the_disk_is_full(pager: Pager, full: Path) -> None:
+    full.touch()
+    pager.fires("EvidenceStorageFailing")
+    assert "No space left on device; free space on its disk" in pager.reason("not_durable")
+    assert pager.page("/livez") == (200, '{"live":true,"reasons":[]}')
+    full.unlink()
+    pager.worker.until(pager.ready, "a ready worker")
+
+
+def _a_partition_is_stuck(pager: Pager) -> None:
+    deployment = pager.deployment
+    deployment.publish([replace(outcome(UNIT_OF_1, 0), value=b"{")] * 3 * TOO_MANY, **{"batch.num.messages": 1_000})
+    pager.fires("EvidencePartitionStopped")
+    assert pager.reason("stopped").startswith(f"partition 1 is stopped at {deployment.topic('outcome')}: ")
+    status = deployment.evidence("status")
+    assert status.returncode == 1, status.stderr
+    assert "partition 1: stopped at" in status.stdout
+    assert "evidence resume" in status.stdout
+    assert deployment.evidence("resume").returncode == 0
+    pager.worker.until(pager.ready, "a ready worker")
+
+
+def _everyone_tells_the_same(pager: Pager) -> None:
+    """Compare a scrape, the status and the lake's own account."""
+    shown, status, topics = pager.metrics(), pager.status(), pager.deployment.settings.topics
+    account: Counter[str] = Counter()
+    for row in pager.asks("SELECT * FROM account"):
+        topic = row["topic"]
+        account[f'evidence_records_total{{topic="{topic}"}}'] += row["next_offset"] - row["first_offset"]
+        for reason in ("schema_violation", "not_json", "rerouted"):
+            account[f'evidence_refused_total{{reason="{reason}",topic="{topic}"}}'] += row[reason]
+        for reason in ("late", "no_exposure"):
+            account[f'evidence_unjoined_total{{reason="{reason}"}}'] += row[reason]
+    for row in pager.asks("SELECT flag_key, count(*) AS n FROM facts GROUP BY 1"):
+        account[f'evidence_facts_total{{flag_key="{row["flag_key"]}"}}'] += row["n"]
+    for row in pager.asks("SELECT flag_key, unnest(flags) AS mark, count(*) AS n FROM facts GROUP BY 1, 2"):
+        account[f'evidence_marked_facts_total{{flag_key="{row["flag_key"]}",mark="{row["mark"]}"}}'] += row["n"]
+    assert {name: shown.get(name) for name in account} == dict(account)
+    assert account['evidence_unjoined_total{reason="late"}'] > 0
+    misplaced = sum(value for name, value in shown.items() if name.startswith("evidence_misplaced_total"))
+    assert (
+        misplaced == sum(shown[f'evidence_refused_total{{reason="rerouted",topic="{topic}"}}'] for topic in topics) > 0
+    )
+
+    assert status["fine"]
+    for partition in status["partitions"]:
+        assert set(partition["lag"].values()) == {0}
+        labels = f'{{partition="{partition["number"]}"}}'
+        assert shown[f"evidence_open_events{labels}"] == partition["open_events"]
+        assert shown[f"evidence_state_bytes{labels}"] == partition["state_bytes"]
+    assert status["totals"]["unjoined.late"] == account['evidence_unjoined_total{reason="late"}']
+    letters = sum(value for name, value in shown.items() if name.startswith("evidence_dead_letters_total"))
+    assert letters == sum(each["held"] for each in status["letters"])
+
+
+@contextmanager
+def _prometheus(home: Path, target: str) -> Iterator[Server]:
+    try:
+        with serving(home / "prometheus", target, sixty_times_faster(ALERTS.read_text())) as server:
+            yield server
+    except PrometheusMissing as nothing:
+        missing(str(nothing))
