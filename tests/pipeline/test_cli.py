@@ -58,6 +58,7 @@ def test_the_status_needs_no_broker(
 ) -> None:
     """What the lake says is shown; the exit code says that the topics cannot be seen."""
     lake(home)
+    monkeypatch.setattr("pipeline.status.look.TIMEOUT_S", 0.2)
     assert evidence(monkeypatch, "status", "--json") == Exit.UNREACHABLE
     told = json.loads(capsys.readouterr().out)
     assert (told["lake_id"], told["partitions"], told["letters"]) == ("lake", [], None)
