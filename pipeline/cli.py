@@ -173,7 +173,7 @@ def status(
     if watch and (as_json or not sys.stdout.isatty()):
         raise SettingsError("--watch needs a terminal; leave it out to see the status once")
     settings = load()
-    found = command.watch(settings, seconds) if watch else command.show(settings, as_json=as_json)
+    found = command.watch(settings, Console(), seconds) if watch else command.show(settings, as_json=as_json)
     if found.unreachable:
         raise typer.Exit(Exit.UNREACHABLE)
     if not found.fine:

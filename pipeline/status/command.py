@@ -29,20 +29,21 @@ def show(settings: Settings, *, as_json: bool) -> Status:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    console.print(screen(status))
+    console.print(screen(status, console.width))
     return status
 
 
-def watch(settings: Settings, seconds: float, goes_on: Callable[[], bool] = lambda: True) -> Status:
+def watch(settings: Settings, console: Console, seconds: float, goes_on: Callable[[], bool] = lambda: True) -> Status:
     """Show it on the whole terminal, anew every so many seconds, until Ctrl-C; return the last."""
-    console = Console()
     status = look(settings, time.time_ns() // 1000)
     try:
-        with Live(screen(status, console.height), console=console, screen=True, auto_refresh=False) as live:
-            while goes_on():
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(screen(status, console.width, console.height), refresh=True)
+                if not goes_on():
+                    break
                 time.sleep(seconds)
                 status = look(settings, time.time_ns() // 1000)
-                live.update(screen(status, console.height), refresh=True)
     except KeyboardInterrupt:
         pass
     return status

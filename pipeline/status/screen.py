@@ -14,14 +14,25 @@ __all__ = ["screen", "span"]
 
 STYLES: Final[dict[State, str]] = {"moves": "green", "new": "dim", "stopped": "bold red", "waits": "bold yellow"}
 
+WIDE: Final = 120
+"""A narrower screen leaves out the columns that say how big a partition is, not how it stands."""
+
+SIZES: Final[tuple[tuple[str, Literal["left", "right"]], ...]] = (
+    ("closed through\nago", "right"),
+    ("open events", "right"),
+    ("state", "right"),
+)
+
+TOPIC_CHARACTERS: Final = 12
+
 ADVICE_ROWS: Final = 5
 """So many partitions are told of in words; the others have the same trouble more often than not."""
 
 _REFUSED, _UNJOINED = "refused.", "unjoined."
 
 
-def screen(status: Status, height: int | None = None) -> RenderableType:
-    """Return the screen; `height` is how many lines there are, none for all it takes."""
+def screen(status: Status, width: int, height: int | None = None) -> RenderableType:
+    """Return the screen for so many characters a line; `height` is how many lines there are, none for all it takes."""
     worst_first = sorted(status.partitions, key=lambda p: (RANK[p.state], p.number))
     troubled = [partition for partition in worst_first if partition.advice]
     rest = [
@@ -31,11 +42,11 @@ def screen(status: Status, height: int | None = None) -> RenderableType:
         Text(),
         _totals(status),
     ]
-    taken = 5 + len(rest) + 4 + min(len(troubled), ADVICE_ROWS)
+    taken = 6 + len(rest) + 4 + min(len(troubled), ADVICE_ROWS)
     shown = worst_first if height is None else worst_first[: max(height - taken, 3)]
     left_out = len(worst_first) - len(shown)
     more = [Text(f"and {left_out} more that are {_worst(worst_first[len(shown) :])}", style="dim")] if left_out else []
-    return Group(_head(status), Text(), _partitions(shown, status), *more, *rest)
+    return Group(_head(status), Text(), _partitions(shown, status, wide=width >= WIDE), *more, *rest)
 
 
 def span(microseconds: int) -> str:
@@ -71,36 +82,38 @@ def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
     return table
 
 
-def _partitions(partitions: Sequence[PartitionStatus], status: Status) -> Table:
+def _partitions(partitions: Sequence[PartitionStatus], status: Status, *, wide: bool) -> Table:
     topics = list(dict.fromkeys(topic for partition in partitions for topic in partition.lag or {}))
     table = _table(
         ("partition", "right"),
         ("", "left"),
-        ("checkpoint", "right"),
-        ("ago", "right"),
-        *((f"{topic} behind", "right") for topic in topics),
-        ("watermark", "right"),
-        ("closed through", "right"),
-        ("open events", "right"),
-        ("state", "right"),
+        ("checkpoint\nago", "right"),
+        *((f"{_short(topic)}\nbehind", "right") for topic in topics),
+        ("watermark\nago", "right"),
+        *(SIZES if wide else ()),
     )
     for each in partitions:
         table.add_row(
             str(each.number),
             Text(each.state, STYLES[each.state]),
-            "-" if each.checkpoint is None else str(each.checkpoint),
             _ago(each.committed_at, status.now),
             *("?" if each.lag is None else f"{each.lag.get(topic, 0):,}" for topic in topics),
-            _ago(each.watermark, status.now, " ago"),
-            _ago(each.closed_through, status.now, " ago"),
-            f"{each.open_events:,}",
-            f"{each.state_bytes / 1e6:,.1f} MB",
+            _ago(each.watermark, status.now),
+            *([_ago(each.closed_through, status.now), f"{each.open_events:,}", _megabytes(each)] if wide else []),
         )
     return table
 
 
-def _ago(time: int | None, now: int, suffix: str = "") -> str:
-    return "-" if time is None else span(now - time) + suffix
+def _short(topic: str) -> str:
+    return topic if len(topic) <= TOPIC_CHARACTERS else f"{topic[: TOPIC_CHARACTERS - 1]}…"
+
+
+def _megabytes(partition: PartitionStatus) -> str:
+    return f"{partition.state_bytes / 1e6:,.1f} MB"
+
+
+def _ago(time: int | None, now: int) -> str:
+    return "-" if time is None else span(now - time)
 
 
 def _advice(troubled: Sequence[PartitionStatus]) -> Iterator[Text]:

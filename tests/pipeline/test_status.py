@@ -2,14 +2,21 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from rich.console import Console
 
+from pipeline.checkpoint import genesis
+from pipeline.settings import Settings
+from pipeline.status.command import watch
 from pipeline.status.screen import screen, span
 from pipeline.status.state import Letters, PartitionStatus, Status, partition_status, totals_of
+from sinks.lineage import Lineage, open_lake
 from sinks.manifest import Manifest, Stopped
+from sinks.storage import LocalStorage
 from tests.pipeline.lab import HOUR, NOON, TOPICS, Lab, exposure
 from tests.pipeline.looks import MINUTE, SECOND
 
@@ -98,9 +105,9 @@ def status(*partitions: PartitionStatus, **changes: Any) -> Status:  # noqa: ANN
     return Status(**(fields | changes))
 
 
-def shown(one: Status, height: int | None = None) -> list[str]:
-    console = Console(width=160, file=io.StringIO())
-    console.print(screen(one, height))
+def shown(one: Status, height: int | None = None, width: int = 160) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(screen(one, width, height))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -109,8 +116,8 @@ def test_the_screen_tells_partitions_dead_letters_and_fates(manifest: Manifest) 
     lines = shown(status(stands(manifest, ends(exposures=1_002, outcomes=1)), totals=totals_of([manifest])))
     assert lines[0] == "2026-06-07T12:01:00Z  lake lake, group evidence, localhost:9092"
     assert lines[1] == "1 move"
-    assert lines[3].split("  ")[0] == "partition"
-    assert lines[4].split()[:6] == ["0", "moves", "1", "1", "min", "1,000"]
+    assert lines[3].split()[:5] == ["checkpoint", "exposures", "outcomes", "guardrails", "watermark"]
+    assert lines[5].split()[:7] == ["0", "moves", "1", "min", "1,000", "0", "0"]
     assert [line.split() for line in lines if line.startswith("outcomes.dlq")] == [
         ["outcomes.dlq", "1,200", "30", "20", "2.0"]
     ]
@@ -124,8 +131,8 @@ def test_what_needs_somebody_comes_first(manifest: Manifest) -> None:
     assert not one.fine
     lines = shown(one)
     assert lines[1] == "1 stopped, 1 move"
-    assert [line.split()[:2] for line in lines[4:6]] == [["7", "stopped"], ["0", "moves"]]
-    assert lines[6].startswith("partition 7: stopped at outcomes: 120 records in a row were refused; ")
+    assert [line.split()[:2] for line in lines[5:7]] == [["7", "stopped"], ["0", "moves"]]
+    assert lines[7].startswith("partition 7: stopped at outcomes: 120 records in a row were refused; ")
 
 
 def test_it_fits_on_one_screen(manifest: Manifest) -> None:
@@ -136,10 +143,40 @@ def test_it_fits_on_one_screen(manifest: Manifest) -> None:
     assert any(line.startswith("and ") and line.endswith(" more that are moving") for line in lines)
 
 
+def test_a_narrow_terminal_loses_no_word(manifest: Manifest) -> None:
+    """And names of topics that are long do not push out what is to be seen."""
+    lag = {f"{topic}-of-a-company": 1_234_567 for topic in TOPICS}
+    one = status(replace(stands(manifest), lag=lag, watermark=NOON - 200 * HOUR))
+    for width in (80, 120):
+        [row] = [line for line in shown(one, width=width) if "moves" in line]
+        assert row.split()[:9] == ["0", "moves", "1", "min", *["1,234,567"] * 3, "8", "d"]
+        assert "…" not in row
+
+
 def test_brokers_that_do_not_answer_are_told(manifest: Manifest) -> None:
     lines = shown(status(stands(manifest, None), letters=None, unreachable="no Kafka broker answers at localhost:9092"))
     assert "no Kafka broker answers at localhost:9092" in lines
-    assert lines[4].split()[1] == "moves"
+    assert lines[5].split()[:2] == ["0", "moves"]
+
+
+def test_watching_looks_again_until_it_is_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lake begins while it is watched, without a broker."""
+    storage = LocalStorage(tmp_path)
+    open_lake(storage, lambda: "lake")
+    monkeypatch.setattr("pipeline.status.look.TIMEOUT_S", 0.1)
+    looks = iter((True, True, False))
+
+    def goes_on() -> bool:
+        if Lineage(storage, 0).newest() is None:
+            Lineage(storage, 0).commit(genesis(partition=0, lake_id="lake", group="g", version="1", topics={}))
+        return next(looks)
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, height=40)
+    found = watch(Settings(bootstrap_servers="127.0.0.1:1", lake=tmp_path), console, 0, goes_on)
+    assert [partition.state for partition in found.partitions] == ["moves"]
+    assert isinstance(console.file, io.StringIO)
+    told = console.file.getvalue()
+    assert told.index("no partition yet") < told.index("1 move")
 
 
 @pytest.mark.parametrize(
