@@ -67,5 +67,8 @@ def _of_partition(partition: PartitionSnapshot, overdue: int, *, full: bool) -> 
         for topic, state in partition.topics.items():
             if state.silent_for > UNHEARD:
                 silence = state.silent_for // 1_000_000
-                message = f"partition {number}: no word of {topic} for {silence} s; see whether its leader is up"
+                message = (
+                    f"partition {number}: no word of {topic} for {silence} s; see whether its leader is up, and "
+                    "whether a producer left a transaction open"
+                )
                 yield Reason("unheard", number, message)

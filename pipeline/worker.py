@@ -372,10 +372,12 @@ class Worker:
         else:
             owned.ends.setdefault(tp.topic, fetched.end)
             owned.observed[tp.topic].take(fetched, _mono())
+        before = partition.next_offsets[tp.topic]
         if fetched.lost or not partition.accept(tp.topic, fetched, _now(), _mono()):
             await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
             return
-        self._metrics.read(tp.topic, len(fetched.records))
+        if partition.next_offsets[tp.topic] > before:  # else leftovers of an earlier position
+            self._metrics.read(tp.topic, len(fetched.records))
         if partition.stopped is not None:
             self._say_stopped(tp.partition, partition.stopped)
             owned.urgent = True

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from contracts.errors import KafkaUnavailable
+from pipeline.preflight import DLQ_SUFFIX
 from pipeline.settings import Settings
 from pipeline.status.state import Letters, Status, partition_status, totals_of
 from pipeline.topics import TopicState, letter_counts, topic_states
@@ -26,12 +27,15 @@ def look(settings: Settings, now: int) -> Status:
     manifests = {manifest.partition: manifest for manifest in newest if manifest is not None}
     topics: Mapping[str, TopicState] | None = None
     letters, unreachable = None, ""
+    absent: tuple[str, ...] = ()
     try:
         topics = topic_states(settings, TIMEOUT_S)
         letters = [
             Letters(topic, *counts)
             for topic, counts in letter_counts(settings, [now - 60 * MINUTE, now - 10 * MINUTE]).items()
         ]
+        there = {each.topic for each in letters}
+        absent = tuple(letter for topic in settings.topics if (letter := topic + DLQ_SUFFIX) not in there)
     except KafkaUnavailable as error:
         unreachable = str(error)
     numbers = manifests.keys() | {number for state in (topics or {}).values() for number in state.end}
@@ -48,6 +52,7 @@ def look(settings: Settings, now: int) -> Status:
         letters=letters,
         totals=totals_of(list(manifests.values())),
         unreachable=unreachable,
+        missing=absent,
     )
 
 

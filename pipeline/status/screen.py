@@ -37,6 +37,7 @@ def screen(status: Status, width: int, height: int | None = None) -> RenderableT
     troubled = [partition for partition in worst_first if partition.advice]
     rest = [
         *_advice(troubled),
+        *(Text(f"{topic} does not exist; run: evidence topics create", "bold red") for topic in status.missing),
         Text(),
         _letters(status.letters) if status.letters is not None else Text(status.unreachable, style="bold red"),
         Text(),

@@ -63,11 +63,13 @@ class Status:
     letters: Sequence[Letters] | None
     totals: Mapping[str, int]
     unreachable: str = ""
+    missing: Sequence[str] = ()
+    """Dead-letter topics that do not exist: no checkpoint passes a letter for one of them."""
 
     @property
     def fine(self) -> bool:
-        """Whether no partition needs anybody."""
-        return all(partition.state in {"moves", "new"} for partition in self.partitions)
+        """Whether nothing needs anybody."""
+        return not self.missing and all(partition.state in {"moves", "new"} for partition in self.partitions)
 
 
 def partition_status(

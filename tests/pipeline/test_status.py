@@ -135,6 +135,12 @@ def test_what_needs_somebody_comes_first(manifest: Manifest) -> None:
     assert lines[7].startswith("partition 7: stopped at outcomes: 120 records in a row were refused; ")
 
 
+def test_a_missing_dead_letter_topic_is_told(manifest: Manifest) -> None:
+    one = status(stands(manifest), missing=("outcomes.dlq",))
+    assert not one.fine
+    assert "outcomes.dlq does not exist; run: evidence topics create" in shown(one)
+
+
 def test_it_fits_on_one_screen(manifest: Manifest) -> None:
     stopped = manifest.model_copy(update={"stopped": STOPPED})
     many = [partition_status(n, stopped if n % 9 == 0 else manifest, READ, NOON, MINUTE) for n in range(100)]
