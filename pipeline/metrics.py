@@ -33,6 +33,7 @@ MetricName = Literal[
     "evidence_misplaced_total",
     "evidence_dead_letters_total",
     "evidence_unacknowledged_records",
+    "evidence_unacknowledged_seconds",
     "evidence_lag_records",
     "evidence_lag_seconds",
     "evidence_uncommitted_records",
@@ -96,6 +97,12 @@ METRICS: Final[Mapping[MetricName, Definition]] = {
         "gauge",
         (),
         "Dead letters and copies that no broker has taken yet; no checkpoint passes them.",
+        "As for evidence_unacknowledged_seconds.",
+    ),
+    "evidence_unacknowledged_seconds": Definition(
+        "gauge",
+        (),
+        "How long the oldest of those waits, 0 without any.",
         "`evidence topics check`: is a .dlq topic missing, or not writable?",
     ),
     "evidence_lag_records": Definition(
@@ -310,6 +317,7 @@ class Metrics:
         yield _gauge("evidence_assigned_partitions", [((), len(worker.partitions))])
         yield _gauge("evidence_topic_partitions", [((), worker.topic_partitions)])
         yield _gauge("evidence_unacknowledged_records", [((), worker.unacknowledged)])
+        yield _gauge("evidence_unacknowledged_seconds", [((), worker.unacknowledged_for / _MICRO)])
         yield _gauge("evidence_ready", [((), float(self._ready(worker)))])
         room = self._room()
         if room is not None:

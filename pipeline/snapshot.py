@@ -88,12 +88,14 @@ class WorkerSnapshot:
     """The whole worker.
 
     `assigned`: it has been given its share of the partitions, which may be none. `full`: it reads nothing until a
-    checkpoint makes room. `unacknowledged` counts dead letters and copies on their way.
+    checkpoint makes room. `unacknowledged` counts dead letters and copies that no broker has taken yet, the oldest of
+    which waits for `unacknowledged_for`.
     """
 
     now: int
     assigned: bool
     full: bool
     unacknowledged: int
+    unacknowledged_for: int
     topic_partitions: int
     partitions: tuple[PartitionSnapshot, ...]

@@ -578,11 +578,13 @@ class Worker:
     def snapshot(self) -> WorkerSnapshot:
         """Return how things are; call it in the worker's loop."""
         mono = _mono()
+        unacknowledged, seconds = self._outbox.waiting()
         return WorkerSnapshot(
             now=_now(),
             assigned=self._assigned,
             full=self._over_bound(),
-            unacknowledged=self._outbox.unacknowledged,
+            unacknowledged=unacknowledged,
+            unacknowledged_for=round(seconds * 1_000_000),
             topic_partitions=self._rules.partitions,
             partitions=tuple(owned.snapshot(mono, self._outbox.trouble) for _, owned in sorted(self._owned.items())),
         )

@@ -42,6 +42,7 @@ def worker(*partitions: PartitionSnapshot, **changes: Any) -> WorkerSnapshot:  #
         "assigned": True,
         "full": False,
         "unacknowledged": 0,
+        "unacknowledged_for": 0,
         "topic_partitions": 12,
         "partitions": partitions,
     }
