@@ -3,23 +3,31 @@
 import itertools
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import pytest
 
 from contracts.placement import murmur2_partition
+from pipeline.checkpoint import STEPS
 from pipeline.embedded import free_port
+from pipeline.preflight import DLQ_SUFFIX
+from pipeline.status.look import look
+from sinks.views import connect
 from tests.brokers import ApacheKafka
 from tests.chaos.fleet import Member, fleet_of
 from tests.conftest import missing
 from tests.integration.deployment import Deployment, exposure, guardrail, outcome, pair
 from tests.monitoring.dashboard import queries
 from tests.monitoring.prometheus import ALERTS, PrometheusMissing, Server, serving, sixty_times_faster
+from tests.pipeline.collector import collecting
 
 PAUSE_S: Final = 0.01  # between two units
 UNITS_PER_HOUR: Final = 5  # of event time: windows close after seconds
@@ -114,19 +122,15 @@ class Pager:
         lines = self.page("/metrics")[1].splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.deployment.evidence("status", "--json").stdout))
 
-    def asks(self, sql: str) -> list[dict[str, Any]]:
-        answer = self.deployment.evidence("query", "--json", sql)
-        return [json.loads(line) for line in answer.stdout.splitlines()]
-
-
-def test_a_pager_drill(apache: ApacheKafka, deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+def test_a_pager_drill(
+    apache: ApacheKafka, deploy: Callable[..., Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, full = free_port(), tmp_path / "full"
     deployment = deploy(apache.bootstrap, web_port=port, breaker_in_a_row=TOO_MANY, breaker_minimum=10_000)
     address, load = f"127.0.0.1:{port}", Load(deployment)
-    with fleet_of(deployment) as fleet, _prometheus(tmp_path, address) as prometheus:
+    with fleet_of(deployment) as fleet, _prometheus(tmp_path, address) as prometheus, collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         pager = Pager(fleet.start(full_while=full), address, prometheus, deployment)
         with load.running():
             pager.worker.until(pager.ready, "a ready worker")
@@ -140,6 +144,7 @@ def test_a_pager_drill(apache: ApacheKafka, deploy: Callable[..., Deployment], t
         pager.worker.until(lambda: deployment.passed() == len(deployment.places()), "all in the lake")
         _everyone_tells_the_same(pager)
         fleet.end()
+        assert {span.name for span in collector.spans()} == {"checkpoint", *STEPS}
 
 
 def _telemetry_breaks(pager: Pager, load: Load) -> None:
@@ -176,36 +181,51 @@ def _a_partition_is_stuck(pager: Pager) -> None:
 
 
 def _everyone_tells_the_same(pager: Pager) -> None:
-    """Compare a scrape, the status and the lake's own account."""
-    shown, status, topics = pager.metrics(), pager.status(), pager.deployment.settings.topics
-    account: Counter[str] = Counter()
-    for row in pager.asks("SELECT * FROM account"):
-        topic = row["topic"]
-        account[f'evidence_records_total{{topic="{topic}"}}'] += row["next_offset"] - row["first_offset"]
-        for reason in ("schema_violation", "not_json", "rerouted"):
-            account[f'evidence_refused_total{{reason="{reason}",topic="{topic}"}}'] += row[reason]
-        for reason in ("late", "no_exposure"):
-            account[f'evidence_unjoined_total{{reason="{reason}"}}'] += row[reason]
-    for row in pager.asks("SELECT flag_key, count(*) AS n FROM facts GROUP BY 1"):
-        account[f'evidence_facts_total{{flag_key="{row["flag_key"]}"}}'] += row["n"]
-    for row in pager.asks("SELECT flag_key, unnest(flags) AS mark, count(*) AS n FROM facts GROUP BY 1, 2"):
-        account[f'evidence_marked_facts_total{{flag_key="{row["flag_key"]}",mark="{row["mark"]}"}}'] += row["n"]
-    assert {name: shown.get(name) for name in account} == dict(account)
-    assert account['evidence_unjoined_total{reason="late"}'] > 0
-    misplaced = sum(value for name, value in shown.items() if name.startswith("evidence_misplaced_total"))
-    assert (
-        misplaced == sum(shown[f'evidence_refused_total{{reason="rerouted",topic="{topic}"}}'] for topic in topics) > 0
-    )
+    """Wait until a scrape, the status and the lake's own account agree: closes may still go on."""
 
-    assert status["fine"]
-    for partition in status["partitions"]:
-        assert set(partition["lag"].values()) == {0}
-        labels = f'{{partition="{partition["number"]}"}}'
-        assert shown[f"evidence_open_events{labels}"] == partition["open_events"]
-        assert shown[f"evidence_state_bytes{labels}"] == partition["state_bytes"]
-    assert status["totals"]["unjoined.late"] == account['evidence_unjoined_total{reason="late"}']
-    letters = sum(value for name, value in shown.items() if name.startswith("evidence_dead_letters_total"))
-    assert letters == sum(each["held"] for each in status["letters"])
+    def differences() -> dict[str, tuple[float, float | None]]:
+        expected, told = _by_the_lake(pager.deployment), pager.metrics()
+        return {name: (value, told.get(name)) for name, value in expected.items() if told.get(name) != value}
+
+    try:
+        pager.worker.until(lambda: not differences(), "agreement")
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}\nthey differ: {differences()}") from None
+    told = pager.metrics()
+    assert told['evidence_unjoined_total{reason="late"}'] > 0
+    misplaced = sum(value for name, value in told.items() if name.startswith("evidence_misplaced_total"))
+    rerouted = [value for name, value in told.items() if 'reason="rerouted"' in name]
+    assert misplaced == sum(rerouted) > 0
+
+
+def _by_the_lake(deployment: Deployment) -> dict[str, float]:
+    """Return what a scrape has to tell, by the views and by the status."""
+    expected: Counter[str] = Counter()
+    with closing(connect(deployment.settings.lake)) as lake:
+        account = lake.sql("SELECT * FROM account").to_arrow_table().to_pylist()
+        facts = lake.sql("SELECT flag_key, unnest(list_append(flags, '')) AS mark FROM facts").fetchall()
+    for row in account:
+        topic = f'topic="{row["topic"]}"'
+        expected[f"evidence_records_total{{{topic}}}"] += row["next_offset"] - row["first_offset"]
+        for reason in ("schema_violation", "not_json", "rerouted"):
+            expected[f'evidence_refused_total{{reason="{reason}",{topic}}}'] += row[reason]
+        for reason in ("late", "no_exposure"):
+            expected[f'evidence_unjoined_total{{reason="{reason}"}}'] += row[reason]
+    for (flag, mark), count in Counter(facts).items():
+        name = f'marked_facts_total{{flag_key="{flag}",mark="{mark}"}}' if mark else f'facts_total{{flag_key="{flag}"}}'
+        expected[f"evidence_{name}"] += count
+    status = look(deployment.settings, time.time_ns() // 1000)
+    assert status.fine
+    for partition in status.partitions:
+        labels = f'{{partition="{partition.number}"}}'
+        expected[f"evidence_open_events{labels}"] = partition.open_events
+        expected[f"evidence_state_bytes{labels}"] = partition.state_bytes
+        for topic, lag in (partition.lag or {}).items():
+            expected[f'evidence_lag_records{{partition="{partition.number}",topic="{topic}"}}'] = lag
+    for letters in status.letters or ():
+        source = letters.topic.removesuffix(DLQ_SUFFIX)
+        expected[f'evidence_dead_letters_total{{topic="{source}"}}'] = letters.held
+    return dict(expected)
 
 
 @contextmanager

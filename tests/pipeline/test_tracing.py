@@ -2,52 +2,20 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from contracts.errors import StorageUnavailable
 from pipeline.tracing import ENDPOINTS, tracing
-
-
-class Collector(HTTPServer):
-    """Keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bodies: list[bytes] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:  # the name is http.server's
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/v1/traces":
-            self.server.bodies.append(body)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+from tests.pipeline.collector import Collector, collecting
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with collecting() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_a_checkpoint_is_a_trace_and_its_steps_are_spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +31,10 @@ def test_a_checkpoint_is_a_trace_and_its_steps_are_spans(collector: Collector, m
         raise StorageUnavailable("the disk is full")
     traces.close()
 
-    told = [ExportTraceServiceRequest.FromString(body) for body in collector.bodies]
-    resources = [resource for request in told for resource in request.resource_spans]
+    resources = collector.resources()
     about = {each.key: each.value.string_value for resource in resources for each in resource.resource.attributes}
     assert (about["service.name"], about["service.version"]) == ("evidence", "1.2.3")
-    spans = [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
+    spans = collector.spans()
     first, second = (span for span in spans if span.name == "checkpoint")
     assert {each.key: each.value.int_value for each in first.attributes} == {
         "evidence.partition": 5,
