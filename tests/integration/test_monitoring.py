@@ -33,14 +33,16 @@ PAUSE_S: Final = 0.01  # between two units
 UNITS_PER_HOUR: Final = 5  # of event time: windows close after seconds
 TOO_MANY: Final = 20
 UNIT_OF_1: Final = next(f"s{n}" for n in range(99) if murmur2_partition([f"s{n}"], 2)[0] == 1)
-BROKEN: Final = (
+EACH_TOPIC_COMES: Final = "min(increase(evidence_records_total[1m])) > 0"
+MENDED: Final = (
     "EvidenceWrongPartitioner",
     "EvidenceRecordsRefused",
     "EvidenceTopicSilent",
     "EvidenceStorageFailing",
     "EvidencePartitionStopped",
+    "EvidencePartitionsUnowned",
+    "EvidenceWorkerDown",
 )
-OTHERS_STAND: Final = {"EvidenceWorkerDown", "EvidencePartitionsUnowned", "EvidenceInternalErrors"}
 
 
 @dataclass
@@ -112,7 +114,8 @@ class Pager:
         return found()[0]
 
     def fires(self, *names: str) -> None:
-        self.worker.until(lambda: self.prometheus.firing() >= set(names), f"{names} in {self.prometheus.firing()}")
+        """Wait until each has fired: on a slow machine some come and go with the checkpoints, which count."""
+        self.worker.until(lambda: self.prometheus.fired() >= set(names), f"{names}")
 
     def calms(self, *names: str) -> None:
         self.worker.until(lambda: not self.prometheus.firing() & set(names), f"none of {names}")
@@ -134,13 +137,12 @@ def test_a_pager_drill(
         pager = Pager(fleet.start(full_while=full), address, prometheus, deployment)
         with load.running():
             pager.worker.until(pager.ready, "a ready worker")
-            pager.worker.until(lambda: prometheus.query("sum(evidence_facts_total) > 0"), "facts")
-            assert not prometheus.firing() & OTHERS_STAND
+            pager.worker.until(lambda: prometheus.query(EACH_TOPIC_COMES), "records of each topic")
             _telemetry_breaks(pager, load)
             _the_disk_is_full(pager, full)
             _a_partition_is_stuck(pager)
-            pager.calms(*BROKEN)
-            assert not prometheus.firing() & OTHERS_STAND
+            pager.calms(*MENDED)
+            assert "EvidenceInternalErrors" not in prometheus.fired()
         pager.worker.until(lambda: deployment.passed() == len(deployment.places()), "all in the lake")
         _everyone_tells_the_same(pager)
         fleet.end()

@@ -52,6 +52,11 @@ class Server:
         """Return the names of the alerts that fire."""
         return {alert["labels"]["alertname"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"}
 
+    def fired(self) -> set[str]:
+        """Return the names of the alerts that fire or fired before."""
+        found = self.query('max by (alertname) (max_over_time(ALERTS{alertstate="firing"}[1h]))')
+        return {sample["metric"]["alertname"] for sample in found}
+
     def _get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=10) as answer:  # noqa: S310  # our own
             body = json.load(answer)
