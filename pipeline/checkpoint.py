@@ -129,10 +129,12 @@ class Checkpointer:
         memory_limit: str = "1GB",
         temp_directory: str | None = None,
         on_step: Callable[[str], None] = lambda _: None,
+        on_close: Callable[[pa.Table], None] = lambda _: None,
     ) -> None:
         """`clock` gives wall-clock µs, `new_id` a hexadecimal name for an attempt.
 
-        A close takes up to `memory_limit` and spills to `temp_directory`. `on_step` is told each of STEPS as it begins.
+        A close takes up to `memory_limit` and spills to `temp_directory`. `on_step` is told each of STEPS as it begins,
+        `on_close` the facts of a close once they are committed.
         """
         self._storage = storage
         self._send = send
@@ -143,6 +145,7 @@ class Checkpointer:
         self._memory_limit = memory_limit
         self._temp_directory = temp_directory
         self._on_step = on_step
+        self._on_close = on_close
         self._contracts: dict[str, Contract] = {}
         self._touched: dict[str, int] = {}  # when the files that were found sound were last written to, in µs
 
@@ -182,6 +185,8 @@ class Checkpointer:
         self._on_step("commit")
         manifest = archived(self._storage, self._manifest(base, frozen, staged, through, stamp), stamp)
         Lineage(self._storage, base.partition).commit(manifest)
+        if staged.closed is not None:
+            self._on_close(staged.closed.facts)
         self._on_step("publish")
         _publish(self._storage, manifest)
         for name in base.live() - manifest.live():

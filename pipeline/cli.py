@@ -166,6 +166,25 @@ def resume(as_json: Json = False) -> None:  # noqa: FBT002
 
 
 @app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it on the whole terminal, until Ctrl-C.")] = False,  # noqa: FBT002
+    seconds: Annotated[float, typer.Option(min=0.5, help="How often --watch looks.")] = 2.0,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Tell how the partitions stand, by the lake and the topics. Exits 1 if one is stopped or waits."""
+    from pipeline.status import command  # noqa: PLC0415
+
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise SettingsError("--watch needs a terminal; leave it out to see the status once")
+    settings = load()
+    found = command.watch(settings, Console(), seconds) if watch else command.show(settings, as_json=as_json)
+    if found.unreachable:
+        raise typer.Exit(Exit.UNREACHABLE)
+    if not found.fine:
+        raise typer.Exit(Exit.WRONG)
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help='SQL over the views, such as "SELECT * FROM facts LIMIT 5".')],
     as_json: Json = False,  # noqa: FBT002

@@ -86,6 +86,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Letter] = {}  # by number, so the first is the oldest
+        self._sent_at: dict[int, float] = {}  # monotonic, of the same
         self._mended: deque[int] = deque()  # refused, and not the same any more
         self._refused: deque[tuple[int, str]] = deque()
         self._clock_trusted_at = 0.0  # monotonic
@@ -95,8 +96,23 @@ class Outbox:
         with self._lock:
             number = next(self._numbers)
             self._waiting[number] = letter
+            self._sent_at[number] = time.monotonic()
         self._produce(number)
         self._producer.poll(0)
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many records no broker has taken yet, and for how many seconds the oldest of them waits."""
+        self._producer.poll(0)  # or what was acknowledged meanwhile would be heard of at the next letter only
+        with self._lock:
+            since = next(iter(self._sent_at.values()), None)
+            return len(self._sent_at), 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def trouble(self) -> str:
+        """What is known of why records wait; empty where none does."""
+        with self._lock:
+            waiting, why = len(self._waiting), self._refused[0][1] if self._refused else "no answer from their brokers"
+        return f"{waiting} dead letters or copies are not acknowledged: {why}" if waiting else ""
 
     def flush(self, give_up: Callable[[], bool]) -> None:
         """Block until all that was sent before this call is acknowledged, whatever is sent meanwhile.
@@ -178,6 +194,7 @@ class Outbox:
             return
         with self._lock:
             letter = self._waiting.pop(number)
+            del self._sent_at[number]
         if letter.acknowledged is not None:
             letter.acknowledged(message.partition(), message.offset())
 

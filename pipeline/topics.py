@@ -6,7 +6,7 @@ KafkaUnavailable in one line. What the topics have to be like is judged in `pref
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -27,7 +27,17 @@ from pipeline.preflight import (
 )
 from pipeline.settings import Settings
 
-__all__ = ["TIMEOUT_S", "Made", "TopicState", "await_brokers", "check", "create", "create_beside", "topic_states"]
+__all__ = [
+    "TIMEOUT_S",
+    "Made",
+    "TopicState",
+    "await_brokers",
+    "check",
+    "create",
+    "create_beside",
+    "letter_counts",
+    "topic_states",
+]
 
 TIMEOUT_S: Final = 10.0
 LEAST_RETENTION_MS: Final = 7 * 24 * 3_600_000  # a week to notice and repair, whatever the windows
@@ -193,6 +203,25 @@ def topic_states(settings: Settings, timeout_s: float = TIMEOUT_S) -> dict[str, 
         name: TopicState(topics[name].topic_id, topics[name].partitions, first[name], end[name])
         for name in settings.topics
     }
+
+
+def letter_counts(settings: Settings, since: Sequence[int], timeout_s: float = TIMEOUT_S) -> dict[str, list[int]]:
+    """Return, for each dead-letter topic, how many records it holds, and how many since each of the times (µs).
+
+    Deleted ones and transaction markers count as records; a topic that is missing is left out. Raises KafkaUnavailable
+    if no broker answers.
+    """
+    client = await_brokers(settings.librdkafka(), timeout_s)
+    topics = _describe(client, [topic + DLQ_SUFFIX for topic in settings.topics])
+    end = _patiently(lambda: _offsets(client, topics.values(), OffsetSpec.latest()))
+    specs = [OffsetSpec.earliest(), *(OffsetSpec.for_timestamp(max(time // 1000, 0)) for time in since)]
+    counts: dict[str, list[int]] = {topic: [] for topic in end}
+    for spec in specs:
+        begin = _patiently(lambda spec=spec: _offsets(client, topics.values(), spec))  # type: ignore[misc]
+        for topic, ends in end.items():
+            # -1 where no record is that young
+            counts[topic].append(sum(ends[p] - first for p, first in begin[topic].items() if first >= 0))
+    return counts
 
 
 def _needed_ms(settings: Settings, contracts: Iterable[_Windowed]) -> int:

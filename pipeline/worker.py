@@ -20,7 +20,6 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP, StreamT
-from faust.types.web import Request, Response, View
 
 from contracts.columns import KINDS
 from contracts.decode import Decoder
@@ -34,12 +33,18 @@ from pipeline.continuity import beginning, check_continuity, lost_offsets, parti
 from pipeline.fetched import Fetched
 from pipeline.flag_directory import FlagDirectory
 from pipeline.group import check_group, lake_mark
+from pipeline.health import Reason, reasons
 from pipeline.letters import Sender
+from pipeline.metrics import Metrics
 from pipeline.outbox import Letter, Outbox
+from pipeline.pages import Room, add_pages
 from pipeline.partition import Frozen, Partition, Rules
+from pipeline.preflight import DLQ_SUFFIX
 from pipeline.schedule import close_is_due
 from pipeline.settings import Settings
+from pipeline.snapshot import Observed, PartitionSnapshot, TopicSnapshot, WorkerSnapshot
 from pipeline.topics import TopicState, topic_states
+from pipeline.tracing import tracing
 from pipeline.version import VERSION
 from sinks.lineage import lineages, open_lake
 from sinks.manifest import Manifest, Stopped
@@ -74,17 +79,50 @@ class _Owned:
 
     `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at` and
     `close_took` are monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no
-    longer assigned.
+    longer assigned. `observed` is by topic. `freezing` is the monotonic time of the oldest news in the checkpoint under
+    way, `trouble` what keeps it from becoming durable.
     """
 
     partition: Partition
     base: Manifest
     closed_at: int
+    observed: dict[str, Observed]
     ends: dict[str, int] = field(default_factory=dict)
     close_took: int = 0
     running: asyncio.Task[None] | None = None
     urgent: bool = False
     lost: bool = False
+    freezing: int | None = None
+    trouble: str = ""
+
+    def snapshot(self, mono: int, letters: str) -> PartitionSnapshot:
+        """Return how things are with the partition; `letters` tells what keeps dead letters from their topics."""
+        partition, base = self.partition, self.base
+        committed = {topic.name: topic.next_offset for topic in base.topics.values()}
+        files = (*base.segments, *base.residue)
+        return PartitionSnapshot(
+            number=partition.number,
+            seq=base.seq,
+            topics={
+                topic: TopicSnapshot(
+                    next_offset=partition.next_offsets[topic],
+                    committed=committed[topic],
+                    end=observed.end,
+                    record_time=observed.record_time,
+                    silent_for=mono - observed.heard_at,
+                )
+                for topic, observed in self.observed.items()
+            },
+            watermark=partition.advance(mono),
+            closed_through=base.closed_through,
+            buffered_rows=partition.buffered_rows,
+            buffered_bytes=partition.buffered_bytes,
+            state_rows=sum(segment.rows for segment in base.segments),
+            state_bytes=sum(file.size for file in files),
+            waiting_for=partition.age(mono) if self.freezing is None else mono - self.freezing,
+            trouble=self.trouble or letters,
+            stopped=partition.stopped,
+        )
 
     @property
     def knows_ends(self) -> bool:
@@ -127,21 +165,30 @@ class Worker:
         self._giving_up = threading.Event()
         self._scratch = TemporaryDirectory(prefix="evidence-")
         self._outbox = Outbox(settings.librdkafka())
+        self._room = Room(settings.lake)
+        self._metrics = Metrics(
+            settings.topics,
+            self.snapshot,
+            lambda worker: not reasons(worker, settings.checkpoint_interval),
+            lambda: self._room.free,
+        )
+        self._tracing = tracing(VERSION)
         self._checkpointer = Checkpointer(
             self._storage,
-            send=self._outbox.send,
+            send=self._send,
             flush=lambda: self._outbox.flush(self._giving_up.is_set),
             clock=_now,
             new_id=self._new_id,
             allowed_lateness=settings.allowed_lateness,
             memory_limit=settings.memory_limit,
             temp_directory=self._scratch.name,
-            on_step=on_step,
+            on_step=_both(on_step, self._tracing.step),
+            on_close=self._metrics.published,
         )
         self._decoder = self._decoder_of(book)
         self._rules = Rules(
             sender=Sender(settings.group, VERSION),
-            partitions=0,
+            partitions=partition_count(states),
             reroute=settings.reroute,
             breaker=Limits(settings.breaker_share, settings.breaker_minimum, settings.breaker_in_a_row),
             out_of_orderness=settings.out_of_orderness,
@@ -172,7 +219,7 @@ class Worker:
         topic = self._app.topic(*self._kinds, acks=False)
         self._app.agent(topic, name="evidence.read")(self._read)
         self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
-        self._add_pages()
+        add_pages(self._app, self._metrics, self._reasons, self._room)
         started = False
         try:
             try:
@@ -195,6 +242,7 @@ class Worker:
                 await self._app.stop()
             self._pool.shutdown(wait=True)
             self._outbox.close()
+            self._tracing.close()
             self._scratch.cleanup()
             gc.enable()
             gc.unfreeze()
@@ -285,6 +333,7 @@ class Worker:
             ),
             base=manifest,
             closed_at=_mono(),
+            observed={topic: Observed(state.end[number], _mono()) for topic, state in states.items()},
         )
         log.info("partition %d: going on from checkpoint %d", number, manifest.seq)
         if manifest.stopped is not None:
@@ -317,34 +366,43 @@ class Worker:
         owned = self._owned.get(tp.partition)
         if owned is None or self._stop.done() or owned.partition.stopped is not None:
             return
-        partition = owned.partition
         if fetched.lost:
-            if fetched.start == partition.next_offsets[tp.topic]:  # else it was asked for before it was sought
-                await self._see_whether_lost(tp, fetched.start)
-            await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
+            await self._lost(owned, tp, fetched)
             return
-        owned.ends.setdefault(tp.topic, fetched.end)
-        for part in fetched.parts(DECODED_AT_A_TIME):
-            if not partition.accept(tp.topic, part, _now(), _mono()):
-                await self._app.consumer.rewind({tp: partition.next_offsets[tp.topic]})
-                return
-            await asyncio.sleep(0)
-            if self._owned.get(tp.partition) is not owned or partition.stopped is not None:
-                break
-        if self._owned.get(tp.partition) is owned and partition.stopped is not None:
-            self._say_stopped(tp.partition, partition.stopped)
+        await self._accept(owned, tp, fetched)
+        if self._owned.get(tp.partition) is owned and owned.partition.stopped is not None:
+            self._say_stopped(tp.partition, owned.partition.stopped)
             owned.urgent = True
         while self._over_bound() and not self._stop.done():
             for each in self._owned.values():
                 each.urgent = True
             await asyncio.sleep(TICK_S)
 
-    async def _see_whether_lost(self, tp: TP, offset: int) -> None:
-        """Raise OffsetsLost if the topic does not hold the offset; else a replica lagged behind."""
-        state = (await asyncio.to_thread(topic_states, self._settings))[tp.topic]
-        first, end = state.first[tp.partition], state.end[tp.partition]
-        if not first <= offset <= end:
-            raise lost_offsets(tp.topic, tp.partition, offset, first, end)
+    async def _accept(self, owned: _Owned, tp: TP, fetched: Fetched) -> None:
+        """Let the partition take the news part by part; the loop has other work in between."""
+        partition = owned.partition
+        owned.ends.setdefault(tp.topic, fetched.end)
+        owned.observed[tp.topic].take(fetched, _mono())
+        for part in fetched.parts(DECODED_AT_A_TIME):
+            before = partition.next_offsets[tp.topic]
+            if not partition.accept(tp.topic, part, _now(), _mono()):
+                await self._app.consumer.rewind({tp: before})
+                return
+            if partition.next_offsets[tp.topic] > before:  # else leftovers of an earlier position
+                self._metrics.read(tp.topic, len(part.records))
+            await asyncio.sleep(0)
+            if self._owned.get(tp.partition) is not owned or partition.stopped is not None:
+                return
+
+    async def _lost(self, owned: _Owned, tp: TP, fetched: Fetched) -> None:
+        """Raise OffsetsLost if the topic does not hold the offset; else read again: a replica lagged behind."""
+        next_offset = owned.partition.next_offsets[tp.topic]
+        if fetched.start == next_offset:  # else it was asked for before it was sought
+            state = (await asyncio.to_thread(topic_states, self._settings))[tp.topic]
+            first, end = state.first[tp.partition], state.end[tp.partition]
+            if not first <= next_offset <= end:
+                raise lost_offsets(tp.topic, tp.partition, next_offset, first, end)
+        await self._app.consumer.rewind({tp: next_offset})
 
     def _over_bound(self) -> bool:
         rows = sum(owned.partition.buffered_rows for owned in self._owned.values())
@@ -356,6 +414,9 @@ class Worker:
             letter = replace(
                 letter, acknowledged=lambda partition, offset: self._copied(letter.topic, partition, offset)
             )
+        else:
+            source = letter.topic.removesuffix(DLQ_SUFFIX)
+            letter = replace(letter, acknowledged=lambda *_: self._metrics.took_letter(source))
         self._outbox.send(letter)
 
     def _copied(self, topic: str, partition: int, offset: int) -> None:
@@ -410,22 +471,26 @@ class Worker:
     async def _checkpoint(self, number: int, owned: _Owned, *, close: bool, everything: bool = False) -> None:
         owned.urgent = False
         began = _mono()
+        owned.freezing = began - owned.partition.age(began)
         frozen = owned.partition.freeze(began)
+        misplaced, owned.partition.misplaced = owned.partition.misplaced, {}
         owned.partition.decoder = self._decoder  # contracts change at a freeze and nowhere else
         through = frozen.watermark if close else None
         try:
             if everything:
                 deadline = await self._in_pool(self._checkpointer.deadline, owned.base, frozen)
                 through = max((time for time in (through, deadline) if time is not None), default=None)
-            owned.base = await self._durable(number, owned.base, frozen, through)
+            base, owned.base = owned.base, await self._durable(owned, frozen, through)
         except Fenced as fenced:
             log.warning("%s", fenced)
+            self._metrics.fenced()
             owned.running = None
             if not self._stop.done():
                 await self._restart(number, owned)
             return
         finally:
-            owned.running = None
+            owned.running = owned.freezing = None
+        self._metrics.committed(base, owned.base, frozen, misplaced, (_mono() - began) / 1_000_000)
         if through is not None:
             owned.closed_at, owned.close_took = _mono(), _mono() - began
             owned.partition.closed_through(through)
@@ -441,12 +506,15 @@ class Worker:
         if not owned.lost:
             await self._tell(number, frozen)
 
-    async def _durable(self, number: int, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
+    async def _durable(self, owned: _Owned, frozen: Frozen, through: int | None) -> Manifest:
         """Make the checkpoint, as often as the storage needs; the events stay in memory meanwhile."""
+        number, base = owned.partition.number, owned.base
         while True:
             try:
-                return await self._in_pool(self._checkpointer.checkpoint, base, frozen, through)
+                made = await self._in_pool(self._traced, base, frozen, through)
             except StorageUnavailable as error:
+                owned.trouble = str(error)
+                self._metrics.storage_failed()
                 newest = await self._newest(number)
                 if newest is not None and newest.seq > base.seq:
                     if newest.seq == base.seq + 1 and newest.writer.startswith(self._writer):
@@ -457,7 +525,14 @@ class Worker:
                 if self._stop.done():
                     raise
                 log.error("partition %d: %s; trying again in %g s", number, error, RETRY_S)  # noqa: TRY400
+            else:
+                owned.trouble = ""
+                return made
             await asyncio.sleep(RETRY_S)
+
+    def _traced(self, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
+        with self._tracing.checkpoint(base.partition, base.seq + 1, frozen.rows, close=through is not None):
+            return self._checkpointer.checkpoint(base, frozen, through)
 
     async def _newest(self, number: int) -> Manifest | None:
         with suppress(StorageUnavailable):
@@ -515,25 +590,22 @@ class Worker:
 
     # health
 
-    def _add_pages(self) -> None:
-        @self._app.page("/livez")  # type: ignore[untyped-decorator]
-        async def livez(web: View, _request: Request) -> Response:
-            """Answer whether the process works at all: a rebalance or an outage of the brokers does not count."""
-            return web.json({"live": True})
+    def snapshot(self) -> WorkerSnapshot:
+        """Return how things are; call it in the worker's loop."""
+        mono = _mono()
+        unacknowledged, seconds = self._outbox.waiting()
+        return WorkerSnapshot(
+            now=_now(),
+            assigned=self._assigned,
+            full=self._over_bound(),
+            unacknowledged=unacknowledged,
+            unacknowledged_for=round(seconds * 1_000_000),
+            topic_partitions=self._rules.partitions,
+            partitions=tuple(owned.snapshot(mono, self._outbox.trouble) for _, owned in sorted(self._owned.items())),
+        )
 
-        @self._app.page("/readyz")  # type: ignore[untyped-decorator]
-        async def readyz(web: View, _request: Request) -> Response:
-            """Answer whether every partition moves; 503 with the reasons where one does not."""
-            reasons = self._reasons()
-            return web.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
-
-    def _reasons(self) -> list[str]:
-        """Return why some partition does not move, in words."""
-        reasons = [] if self._assigned else ["no partition was assigned yet"]
-        for number, owned in sorted(self._owned.items()):
-            if owned.partition.stopped is not None:
-                reasons.append(f"partition {number} is stopped: {owned.partition.stopped.reason}")
-        return reasons
+    def _reasons(self) -> list[Reason]:
+        return reasons(self.snapshot(), self._settings.checkpoint_interval)
 
     # what changes while running
 
@@ -554,8 +626,10 @@ class Worker:
             states = await asyncio.to_thread(topic_states, self._settings)
         except KafkaUnavailable:
             return  # an outage; the consumer waits for its end
-        for owned in self._owned.values():
+        for number, owned in self._owned.items():
             check_continuity(owned.base, states, self._lake_id)
+            for topic, observed in owned.observed.items():  # nothing is fetched of a partition that is stopped
+                observed.end = max(observed.end, states[topic].end[number])
 
     async def _look_for_resumed(self) -> None:
         for number, owned in list(self._owned.items()):
@@ -581,6 +655,14 @@ class Worker:
 
     async def _in_pool(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+
+def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:
+    def call(step: str) -> None:
+        first(step)
+        second(step)
+
+    return call
 
 
 def _now() -> int:

@@ -46,8 +46,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         broker = embedded_broker(tmp_path_factory.mktemp("embedded") / "broker.log")
         with broker as bootstrap:
             yield bootstrap
-    except KafkaUnavailable as missing:
-        _missing(str(missing))
+    except KafkaUnavailable as absent:
+        missing(str(absent))
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +72,8 @@ def start_apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     def start() -> ApacheKafka:
         try:
             jars = kafka_jars()
-        except BrokerMissing as missing:
-            _missing(str(missing))
+        except BrokerMissing as absent:
+            missing(str(absent))
         broker = ApacheKafka(tmp_path_factory.mktemp("apache"), jars)
         brokers.append(broker)
         broker.start()
@@ -124,7 +124,7 @@ def checkout() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     """Skip on a laptop; fail where the brokers have to be there."""
     if CI:
         pytest.fail(reason)

@@ -132,7 +132,18 @@ def test_composition_follows_the_compose_specification(composition: dict[str, An
     """A parser of the specification, which knows no YAML merge keys, finds the same services once they are merged."""
     services = PyCompose.from_yaml(yaml.safe_dump(composition)).services
     assert services is not None
-    assert set(services) == set(composition["services"]) == {"kafka", "topics", "worker", "traffic"}
+    assert (
+        set(services)
+        == set(composition["services"])
+        == {
+            "kafka",
+            "topics",
+            "worker",
+            "traffic",
+            "prometheus",
+            "grafana",
+        }
+    )
 
 
 def test_composition_refers_to_what_it_defines(composition: dict[str, Any]) -> None:
@@ -148,7 +159,7 @@ def test_composition_refers_to_what_it_defines(composition: dict[str, Any]) -> N
 
 def test_composition_sets_only_known_settings(composition: dict[str, Any]) -> None:
     """The command refuses names that nobody knows, so none may stand here."""
-    used = {name for service in composition["services"].values() for name in service["environment"]}
+    used = {name for service in composition["services"].values() for name in service.get("environment", ())}
     assert {name for name in used if name.startswith(PREFIX)} <= {row.name for row in describe()}
 
 
@@ -156,6 +167,36 @@ def test_composition_publishes_ports_on_loopback_only(composition: dict[str, Any
     ports = [port for service in composition["services"].values() for port in service.get("ports", [])]
     assert ports
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_composition_mounts_what_exists(composition: dict[str, Any], checkout: Path) -> None:
+    """Docker would make an empty directory in the place of what is missing."""
+    volumes = [volume for service in composition["services"].values() for volume in service.get("volumes", [])]
+    mounted = [source for volume in volumes if (source := volume.split(":")[0]).startswith("./")]
+    assert [source for source in mounted if not (checkout / source).is_dir()] == []
+
+
+def test_prometheus_scrapes_the_workers_of_the_composition(checkout: Path, composition: dict[str, Any]) -> None:
+    """By the name of the service, at the port of its web server."""
+    told = yaml.safe_load((checkout / "monitoring" / "prometheus" / "prometheus.yml").read_text())
+    [job] = told["scrape_configs"]
+    [found] = job["dns_sd_configs"]
+    assert set(found["names"]) <= set(composition["services"])
+    assert [port["target"] for port in composition["services"]["worker"]["ports"]] == [found["port"]]
+
+
+def test_grafana_asks_the_prometheus_of_the_composition(checkout: Path, composition: dict[str, Any]) -> None:
+    """And finds the dashboard where it is told to look."""
+    provisioning = checkout / "monitoring" / "grafana" / "provisioning"
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    [port] = composition["services"]["prometheus"]["ports"]
+    assert source["url"] == f"http://prometheus:{port['target']}"
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "evidence.yml").read_text())["providers"]
+    grafana = composition["services"]["grafana"]
+    mounts = dict(reversed(volume.split(":")[:2]) for volume in grafana["volumes"])
+    assert mounts[provider["options"]["path"]] == "./monitoring/grafana/dashboards"
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (checkout / mounts[str(Path(home).parent)] / Path(home).name).is_file()
 
 
 def test_composition_runs_the_kafka_that_the_tests_run(checkout: Path, composition: dict[str, Any]) -> None:

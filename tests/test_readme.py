@@ -348,14 +348,18 @@ def test_the_tests_behind_the_guarantees_are_collected() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     file = ROOT / page
-    text = file.read_text()
-    headings = [line.lower() for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
-    anchors = {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\(([^)\s]+)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        elif "://" not in target:
-            assert (file.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)", file.read_text()):
+        name, _, anchor = target.partition("#")
+        if "://" not in target:
+            led_to = file.parent / name if name else file
+            assert led_to.exists(), target
+            assert not anchor or anchor in anchors(led_to), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link to a chapter of the page may end in."""
+    headings = [line.lower() for line in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
 
 
 def test_files_that_are_named_exist() -> None:

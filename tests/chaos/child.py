@@ -2,9 +2,11 @@
 
 - `CHAOS_POINT`, `CHAOS_NTH`, `CHAOS_SIGNAL`: die or hang at a point (see `points`)
 - `CHAOS_FULL=0.1`: the disk is full at each tenth write or so
+- `CHAOS_FULL_WHILE=path`: the disk is full while there is such a file
 - `CHAOS_FILE_SIZE=4096`: no file may become larger (RLIMIT_FSIZE)
 - `CHAOS_CLOCK=5`: the wall clock jumps by up to two days, back and forth, by this seed
-- `CHAOS_HURRY=1`: a storage or broker that failed is tried again soon, and topics are looked at each second
+- `CHAOS_HURRY=1`: a storage or broker that failed is tried again soon; topics and what was resumed are looked at each
+  second
 
 Whatever is not asked for is not touched: the worker runs as it is shipped.
 """
@@ -70,13 +72,12 @@ def _watch(plan: Plan) -> None:
     _replace(pipeline.worker, "Worker", partial(pipeline.worker.Worker, storage=storage, on_step=points.begin))
 
 
-def _fill(share: float) -> None:
-    """Have the disk full at this share of the writes; half of such a write still gets through."""
-    rng = random.Random(os.getpid())  # noqa: S311
+def _fill(is_full: Callable[[], bool]) -> None:
+    """Have the disk full whenever that is so; half of such a write still gets through."""
     put = sinks.storage.local._put  # noqa: SLF001  # below it there is only the kernel
 
     def put_what_fits(file: "FileIO", path: Path, piece: memoryview) -> None:
-        if rng.random() >= share:
+        if not is_full():
             put(file, path, piece)
             return
         put(file, path, piece[: len(piece) // 2])
@@ -107,7 +108,10 @@ def _fail_as_told() -> None:
     if plan is not None:
         _watch(plan)
     if "CHAOS_FULL" in told:
-        _fill(float(told["CHAOS_FULL"]))
+        share, rng = float(told["CHAOS_FULL"]), random.Random(os.getpid())  # noqa: S311
+        _fill(lambda: rng.random() < share)
+    if "CHAOS_FULL_WHILE" in told:
+        _fill(Path(told["CHAOS_FULL_WHILE"]).exists)
     if "CHAOS_FILE_SIZE" in told:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(told["CHAOS_FILE_SIZE"]),) * 2)
     if "CHAOS_CLOCK" in told:
@@ -116,6 +120,7 @@ def _fail_as_told() -> None:
         setattr(pipeline.worker, "RETRY_S", RETRY_S)  # noqa: B010  # it is Final
         setattr(pipeline.outbox, "RETRY_S", RETRY_S)  # noqa: B010
         setattr(pipeline.worker, "RECHECK_S", 1.0)  # noqa: B010
+        setattr(pipeline.worker, "RELOAD_S", 1.0)  # noqa: B010
 
 
 if __name__ == "__main__":

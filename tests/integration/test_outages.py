@@ -1,10 +1,12 @@
 """Brokers and topics that are away for a while: the worker waits, and nothing passes what is not acknowledged."""
 
 import signal
+import urllib.request
 from collections.abc import Callable
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from pipeline.embedded import free_port
 from pipeline.preflight import DLQ_SUFFIX
 from tests.brokers import ApacheKafka
 from tests.integration.deployment import Deployment, exposure, pair
@@ -12,13 +14,16 @@ from tests.integration.deployment import Deployment, exposure, pair
 
 def test_a_worker_outlives_an_outage_of_the_broker(own_apache: ApacheKafka, deploy: Callable[..., Deployment]) -> None:
     """It is away for longer than the session timeout, with a dead letter under way."""
-    deployment = deploy(own_apache.bootstrap)
+    port = free_port()
+    deployment = deploy(own_apache.bootstrap, web_port=port)
     deployment.publish(pair("u1", 0))
     with deployment.worker() as worker:
         worker.until(lambda: deployment.passed() == 2, "checkpoints")
         deployment.publish([exposure("u2", 0, eventId=7)])
         own_apache.kill()
         worker.says("Heartbeat")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as alive:  # our own
+            assert alive.status == 200, "an outage is nothing that killing the worker would mend"
         own_apache.start()
         deployment.publish(pair("u3", 1))
         worker.until(lambda: deployment.passed() == 5, "the rest")

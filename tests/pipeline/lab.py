@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.columns import KINDS
@@ -102,6 +103,7 @@ class Lab:
     contracts: tuple[Contract, ...] = field(default_factory=lambda: (contract(),))
     logs: dict[str, list[bytes | None]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     sent: list[Letter] = field(default_factory=list)
+    published: list[pa.Table] = field(default_factory=list)  # the facts of each close, once they are committed
     lateness: int = HOUR
     now: int = NOON
     breaker: Limits = LIMITS
@@ -119,6 +121,7 @@ class Lab:
             clock=lambda: self.now,
             new_id=lambda: f"{next(self._ids):x}",
             allowed_lateness=self.lateness,
+            on_close=self.published.append,
         )
         for each in self.contracts:
             checkpointer.keep_contract(each)

@@ -43,7 +43,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-@pytest.mark.parametrize("command", ["worker", "resume", "query", "topics create", "topics check"])
+@pytest.mark.parametrize("command", ["worker", "resume", "status", "query", "topics create", "topics check"])
 def test_an_unknown_setting_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -51,6 +51,28 @@ def test_an_unknown_setting_is_a_usage_error(
     arguments = [*command.split(), *(["SELECT 1"] if command == "query" else [])]
     assert evidence(monkeypatch, *arguments) == Exit.USAGE
     assert complaint(capsys) == "evidence: EVIDENCE_GRUOP is not a setting; did you mean EVIDENCE_GROUP?"
+
+
+def test_the_status_needs_no_broker(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the lake says is shown; the exit code says that the topics cannot be seen."""
+    lake(home)
+    monkeypatch.setattr("pipeline.status.look.TIMEOUT_S", 0.2)
+    assert evidence(monkeypatch, "status", "--json") == Exit.UNREACHABLE
+    told = json.loads(capsys.readouterr().out)
+    assert (told["lake_id"], told["partitions"], told["letters"]) == ("lake", [], None)
+    assert told["unreachable"].startswith("no Kafka broker answers at 127.0.0.1:1")
+
+
+def test_the_status_without_a_lake_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evidence(monkeypatch, "status") == Exit.WRONG
+    assert complaint(capsys).startswith("evidence: no lake here")
+
+
+def test_watching_needs_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evidence(monkeypatch, "status", "--watch") == Exit.USAGE
+    assert "--watch needs a terminal" in complaint(capsys)
 
 
 def test_closing_windows_needs_an_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

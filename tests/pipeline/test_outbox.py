@@ -76,16 +76,23 @@ def test_a_letter_waits_for_its_topic(
     outbox: Callable[[str], Outbox],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """And whoever asks is told that it does, for how long and why."""
     topic = settings_for(apache.bootstrap).exposures_topic
     box = outbox(apache.bootstrap)
+    assert (box.waiting(), box.trouble) == ((0, 0.0), "")
     box.send(letter(topic))
     flushing = threading.Thread(target=box.flush, args=[never])
     flushing.start()
     until(lambda: "nothing passes it until it is taken" in caplog.text, what="the refusal is said")
     assert flushing.is_alive()
+    assert box.waiting()[0] == 1
+    assert box.waiting()[1] > 0.5
+    until(lambda: f"{topic} [0] refuses a record: " in box.trouble, what="why it waits")
     make_topic(apache.bootstrap, topic)
     flushing.join(30)
     assert not flushing.is_alive()
+    box.send(letter(topic))
+    until(lambda: box.waiting() == (0, 0.0), what="an acknowledgement, without a further letter")
 
 
 def test_a_letter_that_is_too_large_goes_in_fewer_bytes(
