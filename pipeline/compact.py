@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import time_ns
 from typing import Any, Final
 from uuid import uuid4
@@ -72,7 +73,12 @@ def compact_lake(
     """
     storage = LocalStorage(lake)
     read_lake(storage)
-    run = _Run(storage, time_ns() // 1_000 - older_than, memory_limit)
+    with TemporaryDirectory(prefix="evidence-") as scratch:
+        run = _Run(storage, time_ns() // 1_000 - older_than, memory_limit, scratch)
+        return _compacted(storage, run, dry_run=dry_run, progress=progress)
+
+
+def _compacted(storage: Storage, run: "_Run", *, dry_run: bool, progress: Callable[[int, int], None]) -> Compacted:
     found = [manifest for lineage in lineages(storage) if (manifest := lineage.newest()) is not None]
     before = _sizes(storage, found)
     planned = {each.partition: run.planned(each) for each in found}
@@ -91,11 +97,15 @@ def compact_lake(
 class _Run:
     """One run over a lake; counts the files that are gone."""
 
-    def __init__(self, storage: Storage, until: int, memory_limit: str) -> None:
+    def __init__(self, storage: Storage, until: int, memory_limit: str, scratch: str) -> None:
         self._storage = storage
         self._until = until
         self._compactor = Compactor(
-            storage, clock=lambda: time_ns() // 1_000, new_id=lambda: uuid4().hex[:8], memory_limit=memory_limit
+            storage,
+            clock=lambda: time_ns() // 1_000,
+            new_id=lambda: uuid4().hex[:8],
+            memory_limit=memory_limit,
+            temp_directory=scratch,
         )
         self._gone = 0
 

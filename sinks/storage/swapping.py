@@ -152,7 +152,7 @@ def _fsync(path: Path) -> None:
 @contextmanager
 def _held(lock: Path, how: int) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = _opened(lock)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not _taken(handle, how):
@@ -164,6 +164,13 @@ def _held(lock: Path, how: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _opened(lock: Path) -> int:
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks alone only what is open for writing
+    except PermissionError:  # another user made it
+        return os.open(lock, os.O_RDONLY)
 
 
 def _taken(handle: int, how: int) -> bool:

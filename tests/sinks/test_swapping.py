@@ -286,6 +286,22 @@ def test_a_swap_waits_for_renames_and_says_so(local: LocalStorage, held: Callabl
     assert local.list("tables") == [*GONE, f"{DAY}/3"]
 
 
+def test_the_lock_of_another_user_will_do(local: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def of_another(path: Path, flags: int, mode: int = 0o777) -> int:
+        if ".locks" in str(path) and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags, mode)
+
+    swap(local)
+    monkeypatch.setattr(os, "open", of_another)
+    local.create_once("staging/8/4", b"")
+    local.rename("staging/8/4", f"{DAY}/4")
+    swap(local)
+    assert local.list("tables") == [f"{DAY}/12", f"{DAY}/3", f"{DAY}/4"]
+
+
 def test_renames_do_not_wait_for_each_other(local: LocalStorage, held: Callable[[int], None]) -> None:
     held(fcntl.LOCK_SH)
     local.create_once("staging/8/4", b"")
