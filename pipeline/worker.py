@@ -490,6 +490,7 @@ class Worker:
         if close or full or owned.urgent or partition.age(mono) >= settings.checkpoint_interval:
             owned.running = asyncio.ensure_future(self._guard(self._checkpoint, number, owned, close=close))
         elif settings.compact_interval and mono >= max(owned.compact_at, self._compact_at):
+            self._compact_at = _NEVER  # until this one is done
             owned.running = asyncio.ensure_future(self._guard(self._compact, number, owned))
 
     async def _checkpoint(self, number: int, owned: _Owned, *, close: bool, everything: bool = False) -> None:
@@ -533,7 +534,6 @@ class Worker:
     async def _compact(self, number: int, owned: _Owned) -> None:
         """Merge small files of past days, one partition at a time, and in a tenth of the time at most."""
         began = _mono()
-        self._compact_at = _NEVER
         owned.compact_at = began + self._settings.compact_interval
         try:
             manifest = await self._in_pool(self._compactor.compact, owned.base)
