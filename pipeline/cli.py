@@ -206,7 +206,7 @@ def compact(
     from pipeline.compact import compact_lake  # noqa: PLC0415
 
     settings = load()
-    with _progress("files") as progress:
+    with shown_progress("files") as progress:
         done = compact_lake(
             settings.lake,
             older_than=older_than or 0,
