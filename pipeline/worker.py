@@ -539,6 +539,7 @@ class Worker:
             manifest = await self._in_pool(self._compactor.compact, owned.base)
         except Fenced as fenced:
             log.warning("%s", fenced)
+            self._metrics.fenced()
             owned.running = None
             if not self._stop.done():
                 await self._restart(number, owned)
