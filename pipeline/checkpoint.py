@@ -13,7 +13,8 @@ point loses time and nothing else. The steps, and what holds once each is done:
 4. *commit*: the manifest exists. This is the instant at which the checkpoint is true; it is created once, so of two
    writers one is fenced and publishes nothing.
 5. *publish*: the table files are renamed into place. The manifest names source and target of each, so that whoever
-   owns the partition next finishes what a crash cut off, and doing it twice changes nothing.
+   owns the partition next finishes what a crash cut off, and doing it twice changes nothing. Files that stand for
+   smaller ones take their place in one step (see `compaction`).
 6. *prune*: what no manifest needs is deleted: segments let go ten minutes ago or earlier (queries may still read them),
    what writers left behind that can no longer commit, all manifests but the newest two.
 7. *tell*: Kafka is told the offsets, for lag tooling (the worker does that).
@@ -66,9 +67,10 @@ from sinks.manifest import (
 from sinks.parquet import Stamp, require, verify
 from sinks.segments import write_merged, write_residue
 from sinks.storage import Storage
+from sinks.swaps import swap_tables
 from sinks.tables import REFUSED, stage_table
 
-__all__ = ["LINGER", "STEPS", "Checkpointer", "genesis", "settle"]
+__all__ = ["LINGER", "STEPS", "Checkpointer", "genesis", "reading", "settle"]
 
 LINGER: Final = 600_000_000
 """How long a file that no manifest lists any more stays for running queries, in µs."""
@@ -91,12 +93,14 @@ def genesis(*, partition: int, lake_id: str, group: str, version: str, topics: M
     )
 
 
-def settle(storage: Storage, manifest: Manifest) -> None:
-    """Do steps 5 and 6 of the newest manifest, whether or not they were begun.
+def settle(storage: Storage, manifest: Manifest, on_step: Callable[[str], None] = lambda _: None) -> None:
+    """Do steps 5 and 6 of the newest manifest, whether or not they were begun; `on_step` is told each.
 
     Raises Fenced where a newer manifest exists and took its files on, DamagedFile where one is gone without that.
     """
+    on_step("publish")
     _publish(storage, manifest)
+    on_step("prune")
     _prune(storage, manifest)
 
 
@@ -164,7 +168,7 @@ class Checkpointer:
 
     def deadline(self, base: Manifest, frozen: Frozen) -> int | None:
         """Return the watermark that decides every open event, in µs; None where nothing is open."""
-        with _reading(self._storage, base):
+        with reading(self._storage, base):
             return close_through(self._due(base, frozen, through=0))
 
     def checkpoint(self, base: Manifest, frozen: Frozen, through: int | None) -> Manifest:
@@ -176,7 +180,7 @@ class Checkpointer:
         """
         stamp = self._stamp(base, frozen)
         self._on_step("stage")
-        with _reading(self._storage, base):
+        with reading(self._storage, base):
             staged = self._stage(base, frozen, through, stamp)
         self._on_step("flush")
         for letter in self._letters(base, staged.closed):
@@ -333,6 +337,7 @@ class Checkpointer:
             "segments": tuple(staged.segments),
             "residue": tuple(staged.residue),
             "files": (*base.published(), *staged.files),
+            "replaced": (),
             "retired": (
                 *(file for file in base.retired if not _lingered(file, base.committed_at)),
                 *(Retired(name=name, at=now) for name in sorted(base.live() - live)),
@@ -428,7 +433,13 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _publish(storage: Storage, manifest: Manifest) -> None:
     sources, targets = set(), set()
+    try:
+        swapped = swap_tables(storage, manifest)
+    except FileNotFoundError as error:
+        raise _gone(storage, manifest, str(error.filename)) from None
     for file in manifest.unpublished():
+        if _directory(file.name) in swapped:
+            continue
         staged = str(file.staged)
         try:
             storage.rename(staged, file.name)
@@ -479,8 +490,8 @@ _ATTEMPT: Final = re.compile(r"(\d{12})-([0-9a-f]+)")
 
 
 @contextmanager
-def _reading(storage: Storage, base: Manifest) -> Iterator[None]:
-    """Tell a file of `base` that is gone because another writer went on from one that is damaged."""
+def reading(storage: Storage, base: Manifest) -> Iterator[None]:
+    """Tell a file of `base` that is gone because another writer went on (Fenced) from one that is damaged."""
     try:
         yield
     except FileNotFoundError as error:

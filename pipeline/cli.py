@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from contracts.durations import parse_duration
 from contracts.errors import (
     ContractError,
     EvidenceError,
@@ -42,6 +43,14 @@ app.add_typer(dlq_app, name="dlq")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StopAtEnd = Annotated[bool, typer.Option("--stop-at-end", help="Read to the end offsets of the start, and exit.")]
 CloseWindows = Annotated[bool, typer.Option("--close-windows", help="Then decide all that is open: input has ended.")]
+
+
+def _duration(text: str) -> int:
+    """Return µs; a wrong one is an error of usage."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"--older-than: {error}") from None
 
 
 class Exit(IntEnum):
@@ -182,6 +191,42 @@ def status(
         raise typer.Exit(Exit.UNREACHABLE)
     if not found.fine:
         raise typer.Exit(Exit.WRONG)
+
+
+@app.command()
+def compact(
+    older_than: Annotated[
+        int | None,
+        typer.Option(parser=_duration, metavar="DURATION", help="Leave days alone that ended less long ago than this."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Merge small table files of past days into few large ones, now; workers do it by themselves."""
+    from pipeline.compact import compact_lake  # noqa: PLC0415
+
+    settings = load()
+    with shown_progress("files") as progress:
+        done = compact_lake(
+            settings.lake,
+            older_than=older_than or 0,
+            dry_run=dry_run,
+            memory_limit=settings.memory_limit,
+            progress=progress,
+        )
+    if as_json:
+        _say(json.dumps(done.as_json()))
+    else:
+        for line in done.lines():
+            _say(line)
+    if done.busy:
+        partitions = ", ".join(map(str, done.busy))
+        print(  # noqa: T201
+            f"evidence: partition {partitions} is not done, its worker always committed first; leave it to the worker, "
+            "or stop that and run again",
+            file=sys.stderr,
+        )
+        raise typer.Exit(Exit.PARTLY)
 
 
 @app.command()

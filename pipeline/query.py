@@ -1,7 +1,7 @@
 """Answers of `evidence query`: one statement over the views of a lake."""
 
 from collections.abc import Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -23,6 +23,9 @@ SHOWN_ROWS: Final = 1_000
 NARROW_ROWS: Final = 20
 """So many rows are shown a column a line where they are too wide for a table; more would be hard to read."""
 
+TRIES: Final = 3
+"""How often a statement is run of which a file is gone: a compaction has replaced it since the tables were listed."""
+
 WIDTH: Final = 200
 """How wide a table may be that does not go to a terminal."""
 
@@ -40,7 +43,21 @@ class Answer:
 
 
 def ask(lake: Path, sql: str) -> Answer:
-    """Run the statement; EvidenceError says in one line what DuckDB has against it."""
+    """Run the statement; EvidenceError says in one line what DuckDB has against it.
+
+    It is run again where table files were replaced under it by a compaction.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(_Replaced):
+            return _ask(lake, sql)
+    return _ask(lake, sql)
+
+
+class _Replaced(EvidenceError):
+    """A file is gone that was there when the statement began."""
+
+
+def _ask(lake: Path, sql: str) -> Answer:
     with closing(connect(lake)) as connection:
         try:
             relation = connection.sql(sql)
@@ -50,7 +67,9 @@ def ask(lake: Path, sql: str) -> Answer:
             return Answer(relation.columns, rows, _text(relation, rows))
         except duckdb.Error as error:
             said = " ".join(str(error).split())
-            raise EvidenceError(f"{said}; the views are: {', '.join(_views(connection))}") from None
+            gone = isinstance(error, duckdb.IOException) and "No such file" in said
+            kind = _Replaced if gone else EvidenceError
+            raise kind(f"{said}; the views are: {', '.join(_views(connection))}") from None
 
 
 def _text(relation: duckdb.DuckDBPyRelation, rows: Sequence[tuple[Any, ...]]) -> str:

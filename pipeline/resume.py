@@ -51,5 +51,6 @@ def _cleared(manifest: Manifest) -> Manifest:
             "committed_at": time_ns() // 1000,
             "stopped": None,
             "files": manifest.published(),
+            "replaced": (),
         }
     )

@@ -4,10 +4,11 @@ from typing import Final
 
 from sinks.manifest import Manifest
 
-__all__ = ["close_is_due", "rows_due"]
+__all__ = ["PAUSE_FACTOR", "close_is_due", "rows_due"]
 
 # A close scans all open events; waiting ten times as long as the last one took keeps it under 10 % of the time.
 PAUSE_FACTOR: Final = 10
+"""How many times as long as the last close, or compaction, took one waits for the next."""
 
 
 def close_is_due(  # noqa: PLR0913 - all that the decision rests on

@@ -167,6 +167,9 @@ class Settings(BaseSettings):
     session_timeout: Span = _span("15s", "How long a silent worker keeps its partitions")
     checkpoint_interval: Span = _span("60s", "Greatest age of events read but not yet committed to the lake")
     close_interval: Span = _span("5m", "How often windows that are due are closed")
+    compact_interval: Duration = _span(
+        "1h", "How often small files of past days are looked for and merged; 0s for never"
+    )
     out_of_orderness: Duration = _span("1m", "How far the watermark stays behind the newest event time")
     allowed_lateness: Duration = _span("1h", "How long after its end a window still accepts events")
     idle_timeout: Span = _span("5m", "How long all topics must be at their end before the clock moves the watermark")

@@ -23,12 +23,20 @@ from faust.types import TP, StreamT
 
 from contracts.columns import KINDS
 from contracts.decode import Decoder
-from contracts.errors import EvidenceError, Fenced, KafkaUnavailable, StorageUnavailable, TopicsUnfit
+from contracts.errors import (
+    DamagedFile,
+    EvidenceError,
+    Fenced,
+    KafkaUnavailable,
+    StorageUnavailable,
+    TopicsUnfit,
+)
 from contracts.flags import ContractBook
 from contracts.times import format_time
 from pipeline.app import make_app
 from pipeline.breaker import Limits
 from pipeline.checkpoint import Checkpointer, genesis
+from pipeline.compaction import Compactor
 from pipeline.continuity import beginning, check_continuity, lost_offsets, partition_count
 from pipeline.fetched import Fetched
 from pipeline.flag_directory import FlagDirectory
@@ -40,7 +48,7 @@ from pipeline.outbox import Letter, Outbox
 from pipeline.pages import Room, add_pages
 from pipeline.partition import Frozen, Partition, Rules
 from pipeline.preflight import DLQ_SUFFIX
-from pipeline.schedule import close_is_due
+from pipeline.schedule import PAUSE_FACTOR, close_is_due
 from pipeline.settings import Settings
 from pipeline.snapshot import Observed, PartitionSnapshot, TopicSnapshot, WorkerSnapshot
 from pipeline.topics import TopicState, topic_states
@@ -63,6 +71,8 @@ RETRY_S: Final = 5.0  # between tries to reach a storage that failed
 RELOAD_S: Final = 5.0  # between looks at the flag files
 RECHECK_S: Final = 60.0  # between looks at topic IDs, partition counts and the group's lake
 
+_NEVER: Final = 2**62  # monotonic µs
+
 _T = TypeVar("_T")
 
 
@@ -77,16 +87,17 @@ class Ended:
 class _Owned:
     """A partition that is assigned to this worker.
 
-    `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at` and
-    `close_took` are monotonic µs. `running` is the checkpoint under way, `urgent` asks for one now. `lost`: it is no
-    longer assigned. `observed` is by topic. `freezing` is the monotonic time of the oldest news in the checkpoint under
-    way, `trouble` what keeps it from becoming durable.
+    `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at`,
+    `close_took` and `compact_at` are monotonic µs. `running` is the checkpoint or compaction under way, `urgent` asks
+    for a checkpoint now. `lost`: it is no longer assigned. `observed` is by topic. `freezing` is the monotonic time of
+    the oldest news in the checkpoint under way, `trouble` what keeps it from becoming durable.
     """
 
     partition: Partition
     base: Manifest
     closed_at: int
     observed: dict[str, Observed]
+    compact_at: int
     ends: dict[str, int] = field(default_factory=dict)
     close_took: int = 0
     running: asyncio.Task[None] | None = None
@@ -147,7 +158,8 @@ class Worker:
 
         `stop_at_end` reads to the end offsets of the start and ends; `close_windows` then decides all that is open.
         `progress` hears how many offsets are read, of how many. `storage` is the lake's directory unless given;
-        `on_step` is told each step of a checkpoint as it begins (`checkpoint.STEPS`).
+        `on_step` is told each step of a checkpoint or a compaction as it begins (`checkpoint.STEPS`,
+        `compaction.COMPACTION_STEPS`).
         """
         self._settings = settings
         self._stop_at_end = stop_at_end
@@ -185,6 +197,14 @@ class Worker:
             on_step=_both(on_step, self._tracing.step),
             on_close=self._metrics.published,
         )
+        self._compactor = Compactor(
+            self._storage,
+            clock=_now,
+            new_id=self._new_id,
+            memory_limit=settings.memory_limit,
+            temp_directory=self._scratch.name,
+            on_step=on_step,
+        )
         self._decoder = self._decoder_of(book)
         self._rules = Rules(
             sender=Sender(settings.group, VERSION),
@@ -196,6 +216,7 @@ class Worker:
         )
         self._owned: dict[int, _Owned] = {}
         self._copies: dict[tuple[str, int], int] = {}  # next offset behind the last rerouted copy of this run
+        self._compact_at = 0  # no compaction before, monotonic µs
         self._assigned = False
         self._fault: BaseException | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -334,6 +355,7 @@ class Worker:
             base=manifest,
             closed_at=_mono(),
             observed={topic: Observed(state.end[number], _mono()) for topic, state in states.items()},
+            compact_at=_mono() + self._settings.compact_interval,
         )
         log.info("partition %d: going on from checkpoint %d", number, manifest.seq)
         if manifest.stopped is not None:
@@ -467,6 +489,9 @@ class Worker:
         )
         if close or full or owned.urgent or partition.age(mono) >= settings.checkpoint_interval:
             owned.running = asyncio.ensure_future(self._guard(self._checkpoint, number, owned, close=close))
+        elif settings.compact_interval and mono >= max(owned.compact_at, self._compact_at):
+            self._compact_at = _NEVER  # until this one is done
+            owned.running = asyncio.ensure_future(self._guard(self._compact, number, owned))
 
     async def _checkpoint(self, number: int, owned: _Owned, *, close: bool, everything: bool = False) -> None:
         owned.urgent = False
@@ -505,6 +530,40 @@ class Worker:
         gc.collect()
         if not owned.lost:
             await self._tell(number, frozen)
+
+    async def _compact(self, number: int, owned: _Owned) -> None:
+        """Merge small files of past days, one partition at a time, and in a tenth of the time at most."""
+        began = _mono()
+        owned.compact_at = began + self._settings.compact_interval
+        try:
+            manifest = await self._in_pool(self._compactor.compact, owned.base)
+        except Fenced as fenced:
+            log.warning("%s", fenced)
+            self._metrics.fenced()
+            owned.running = None
+            if not self._stop.done():
+                await self._restart(number, owned)
+            return
+        except (DamagedFile, StorageUnavailable) as error:
+            log.error("partition %d: not compacted, trying again later: %s", number, error)  # noqa: TRY400
+            manifest = await self._newest(number)  # it may be committed all the same
+            if manifest is not None and manifest.seq > owned.base.seq and manifest.writer.startswith(self._writer):
+                owned.base = manifest
+            return
+        finally:
+            owned.running = None
+            self._compact_at = _mono() + PAUSE_FACTOR * (_mono() - began)
+        if manifest is not None:
+            owned.base = manifest
+            owned.compact_at = 0  # there may be more
+            log.info(
+                "partition %d: checkpoint %d, %d files became %d, %.1f s",
+                number,
+                manifest.seq,
+                len(manifest.replaced),
+                len(manifest.unpublished()),
+                (_mono() - began) / 1_000_000,
+            )
 
     async def _durable(self, owned: _Owned, frozen: Frozen, through: int | None) -> Manifest:
         """Make the checkpoint, as often as the storage needs; the events stay in memory meanwhile."""

@@ -6,7 +6,8 @@ undelivered offset a transaction. So the older ones move to Parquet files, which
 are never deleted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -15,7 +16,16 @@ from sinks.manifest import ArchiveRef, Close, FileRef, Manifest
 from sinks.parquet import Stamp, read_parquet, write_parquet
 from sinks.storage import Storage
 
-__all__ = ["CLOSES_LISTED", "FILES_LISTED", "RANGES_LISTED", "archived", "closes", "table_files", "undelivered"]
+__all__ = [
+    "CLOSES_LISTED",
+    "FILES_LISTED",
+    "RANGES_LISTED",
+    "archived",
+    "closes",
+    "table_files",
+    "undelivered",
+    "without",
+]
 
 CLOSES_LISTED: Final = 500
 """How many closes a manifest lists at most (150 bytes each)."""
@@ -64,8 +74,7 @@ def archived(storage: Storage, manifest: Manifest, stamp: Stamp) -> Manifest:
     """
     settled = [file for file in manifest.files if file.staged is None]
     if len(settled) > FILES_LISTED:
-        rows = pa.Table.from_pylist([file.model_dump(include=set(_FILES.names)) for file in settled], schema=_FILES)
-        archive = _archive(storage, "files", rows, stamp)
+        archive = _archive(storage, "files", _file_rows(settled), stamp)
         manifest = manifest.model_copy(
             update={"files": manifest.unpublished(), "archives": (*manifest.archives, archive)}
         )
@@ -79,6 +88,25 @@ def archived(storage: Storage, manifest: Manifest, stamp: Stamp) -> Manifest:
         archive = _archive(storage, "closes", rows, stamp)
         manifest = manifest.model_copy(update={"closes": (), "archives": (*manifest.archives, archive)})
     return manifest
+
+
+def without(
+    storage: Storage, manifest: Manifest, names: AbstractSet[str], stamp: Stamp
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest, not committed yet, without these table files, and the archives that it names no more.
+
+    Where an archive lists one of them, a new durable one takes the place of all archives of files.
+    """
+    listed = tuple(file for file in manifest.files if file.name not in names)
+    shorter = manifest.model_copy(update={"files": listed})
+    old = tuple(archive.name for archive in manifest.archives if archive.holds == "files")
+    files = [*table_files(storage, manifest.model_copy(update={"files": ()}))]
+    kept = [file for file in files if file.name not in names]
+    if len(kept) == len(files):
+        return shorter, ()
+    others = tuple(archive for archive in manifest.archives if archive.holds != "files")
+    new = (_archive(storage, "files", _file_rows(kept), stamp, part="rest"),) if kept else ()
+    return shorter.model_copy(update={"archives": (*others, *new)}), old
 
 
 def table_files(storage: Storage, manifest: Manifest) -> Iterator[FileRef]:
@@ -117,7 +145,11 @@ def _listed_ranges(manifest: Manifest) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_RANGES)
 
 
-def _archive(storage: Storage, holds: _Holds, rows: pa.Table, stamp: Stamp) -> ArchiveRef:
-    name = f"archives/p{stamp.partition:05d}/{stamp.seq:012d}-{stamp.writer}.{holds}.parquet"
+def _file_rows(files: Sequence[FileRef]) -> pa.Table:
+    return pa.Table.from_pylist([file.model_dump(include=set(_FILES.names)) for file in files], schema=_FILES)
+
+
+def _archive(storage: Storage, holds: _Holds, rows: pa.Table, stamp: Stamp, part: str = "") -> ArchiveRef:
+    name = f"archives/p{stamp.partition:05d}/{stamp.seq:012d}-{stamp.writer}{part and f'.{part}'}.{holds}.parquet"
     written = write_parquet(storage, name, rows, rows.schema, stamp)
     return ArchiveRef(name=name, holds=holds, rows=written.rows, size=written.size, crc32=written.crc32)

@@ -132,7 +132,7 @@ class Close(_Part):
 
 
 class Retired(_Part):
-    """A file that no later close reads, and when it was let go; queries under way may still read it for a while."""
+    """A file that no later manifest names, and when it was let go; whoever has an older one may still read it."""
 
     name: str
     at: int
@@ -184,6 +184,8 @@ class Manifest(_Part):
     residue: tuple[ResidueRef, ...] = ()
     files: tuple[FileRef, ...] = ()
     """The table files of the whole chain, but for the archived ones, oldest first."""
+    replaced: tuple[str, ...] = ()
+    """Table files that those staged in their directories stand for: they leave the tables as those are published."""
     archives: tuple[ArchiveRef, ...] = ()
     closes: tuple[Close, ...] = ()
     """All closes of the chain, but for the archived ones, oldest first."""

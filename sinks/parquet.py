@@ -21,7 +21,19 @@ from contracts.errors import DamagedFile
 from sinks.manifest import SCHEMA_VERSION, WAY_OUT, Range, StoredFile
 from sinks.storage import Sink, Storage
 
-__all__ = ["File", "Marks", "Stamp", "Written", "parquet_file", "read_parquet", "require", "verify", "write_parquet"]
+__all__ = [
+    "ROW_GROUP_ROWS",
+    "File",
+    "Marks",
+    "Stamp",
+    "Written",
+    "covered",
+    "parquet_file",
+    "read_parquet",
+    "require",
+    "verify",
+    "write_parquet",
+]
 
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own size: what one of its threads reads at a time, and what a filter can skip."""
@@ -175,6 +187,13 @@ def read_parquet(storage: Storage, file: StoredFile) -> pa.Table:
 def verify(storage: Storage, file: StoredFile) -> None:
     """Read the whole file and compare size and CRC-32; `FileNotFoundError` or `DamagedFile` if it is not as written."""
     _verified(storage, file)
+
+
+def covered(storage: Storage, file: StoredFile) -> dict[str, Range]:
+    """Verify the file as above and return, by topic, the offsets that its checkpoint read."""
+    metadata = pq.read_metadata(BytesIO(_verified(storage, file))).metadata or {}
+    offsets = json.loads(metadata.get(b"evidence.offsets", b"{}"))
+    return {topic: (first, following) for topic, (first, following) in offsets.items()}
 
 
 def _verified(storage: Storage, file: StoredFile) -> bytes:

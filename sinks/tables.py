@@ -1,7 +1,8 @@
 """The Parquet tables of the lake: their schemas, and how rows become files.
 
 A table is a directory of files by day, `tables/<table>/dt=YYYY-MM-DD/`, the day in UTC. A file is sorted by flag key
-and time, and never changes. Each says in its metadata which checkpoint of which partition made it.
+and time, and never changes; a compaction puts one in the place of many. Each says in its metadata which checkpoint of
+which partition made it, the newest where it was merged.
 """
 
 from collections.abc import Iterator

@@ -2,8 +2,10 @@
 
 The table views read whatever files lie below `tables/` when a query runs. The rest (`account`, `exposures_open`,
 `manifests` and those they are made of) stands on the newest manifests at the time of connecting. A worker may go on
-meanwhile: files that it lets go stay for ten minutes, so a query that runs is not disturbed; connect again for new
-results. Column descriptions are comments (`SELECT column_name, comment FROM duckdb_columns()`).
+meanwhile: segments that it lets go stay for ten minutes, so a query that runs is not disturbed; connect again for new
+results. Small table files give way to large ones at once: a query that had listed them before, and finds one gone,
+fails with an IOException ("No such file or directory"); run it again. It never returns a wrong answer. Column
+descriptions are comments (`SELECT column_name, comment FROM duckdb_columns()`).
 """
 # ruff: noqa: S608 - SQL is put together from our own names, and from texts that `_quoted` or `_literal` went over
 
@@ -12,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +32,8 @@ from sinks.storage import LocalStorage, Storage
 from sinks.tables import EXPORTED, FACTS, TABLES
 
 __all__ = ["connect"]
+
+_TRIES: Final = 3
 
 _VIEWS: Final = Path(__file__).with_name("views.sql")
 
@@ -80,6 +85,13 @@ def connect(lake: Path | str) -> duckdb.DuckDBPyConnection:
     if not storage.exists(LAKE_FILE):
         raise LakeError(f"{root} holds no lake; name one with EVIDENCE_LAKE, or start a worker to make it")
     read_lake(storage)
+    for _ in range(_TRIES - 1):
+        with suppress(duckdb.IOException):  # a view looks into a file, which a compaction may just have replaced
+            return _connected(storage)
+    return _connected(storage)
+
+
+def _connected(storage: LocalStorage) -> duckdb.DuckDBPyConnection:
     manifests = [manifest for lineage in lineages(storage) if (manifest := lineage.readable()) is not None]
     scratch = Path(tempfile.gettempdir()) / f"evidence-duckdb-{os.getpid()}"
     connection = duckdb.connect(config={"temp_directory": str(scratch)})

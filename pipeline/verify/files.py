@@ -128,13 +128,15 @@ def find_strays(
     """Look for files of the partition that its manifest does not name, as one of `named` or otherwise.
 
     `tables` are names of table files. What is of a later checkpoint is not judged. A table file that no manifest names
-    is wrong, for a query reads it. What a dead writer left elsewhere is counted: nobody reads it but by a manifest.
+    is wrong, for a query reads it, unless another is about to take its place, or has since `tables` were listed. What a
+    dead writer left elsewhere is counted: nobody reads it but by a manifest.
     """
+    named = named | {*manifest.replaced}
     for name in tables:
         match = _TABLE_FILE.fullmatch(name)
         if match is not None and int(match[3]) == manifest.partition and int(match[4]) <= manifest.seq:
             findings.did("strays", "table files")
-            if name not in named:
+            if name not in named and storage.exists(name):
                 findings.wrong("strays", "in a table", name)
     known = manifest.live() | {each.name for each in manifest.retired} | {each.name for each in manifest.archives}
     known |= {str(file.staged) for file in manifest.unpublished()}

@@ -4,13 +4,14 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contracts.errors import StorageUnavailable
 from sinks.storage.protocol import Sink, checked
+from sinks.storage.swapping import exclusive, shared, swap_directory
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -31,6 +32,7 @@ _REMEDIES: Final = {
     errno.EISDIR: "a directory stands where a file is needed; move it away",
     errno.ENAMETOOLONG: "set a lake with a shorter path",
     errno.EIO: "check its disk",
+    errno.ENOLCK: "put the lake on a file system that has locks (flock)",
 }
 """What to do about an error of the operating system."""
 
@@ -39,7 +41,7 @@ _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP,
 
 
 class LocalStorage:
-    """A directory that all workers share, on a POSIX file system with hard links.
+    """A directory that all workers share, on a POSIX file system with hard links and locks (`flock`).
 
     It is made on first writing. Names that begin with a dot are the storage's own and never listed.
     """
@@ -124,9 +126,23 @@ class LocalStorage:
     def rename(self, source: str, target: str) -> None:
         """See `Storage.rename`."""
         path, goal = self._path(source), self._path(target)
-        self._make(goal.parent)
-        with _faults("rename", path, FileNotFoundError):
+        with _faults("rename", path, FileNotFoundError), shared(self._lock(goal.parent)):
+            self._make(goal.parent)
             path.rename(goal)
+
+    def swap(self, directory: str, gone: Collection[str], come: Mapping[str, str], aside: str) -> None:
+        """See `Storage.swap`; how is told in `swapping`."""
+        place, beside = self._path(directory), self._path(aside)
+        leaving = {self._path(name).name for name in gone}
+        arriving = {self._path(target).name: self._path(source) for source, target in come.items()}
+        self._make(place.parent)
+        with _faults("swap", place, FileNotFoundError), exclusive(self._lock(place)):
+            swap_directory(place, beside, leaving, arriving)
+            for path in arriving.values():
+                path.unlink(missing_ok=True)
+        for path in {path.parent for path in arriving.values()}:
+            with suppress(FileNotFoundError):
+                self._sync(path, FileNotFoundError)
 
     def sync(self, directory: str) -> None:
         """See `Storage.sync`."""
@@ -152,6 +168,10 @@ class LocalStorage:
 
     def _path(self, name: str) -> Path:
         return self.root / checked(name)
+
+    def _lock(self, directory: Path) -> Path:
+        """Return the file whose lock keeps renames into the directory and its swap apart."""
+        return self.root / ".locks" / ".".join(directory.relative_to(self.root).parts)
 
     def _stat(self, name: str) -> os.stat_result:
         path = self._path(name)

@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.errors import DamagedFile
+from contracts.errors import DamagedFile, StorageUnavailable
 from sinks.manifest import WAY_OUT
 from sinks.storage.protocol import Sink, checked
 
@@ -31,8 +31,8 @@ class MemoryStorage:
 
     `on_call(operation, name)` runs before each operation takes effect and may raise to fail or kill it there. A write
     calls it twice, as `write` when it opens the file and as `finish` before it is made durable; after a fault in
-    `finish` the unfinished file stays, as after the death of a process. To die with the process but not the disk, raise
-    and go on with the same storage; to lose power, call `crash` too.
+    `finish` the unfinished file stays, as after the death of a process. So does a swap, as `swap` and `swapped`. To die
+    with the process but not the disk, raise and go on with the same storage; to lose power, call `crash` too.
 
     `clock` gives the time of writing in µs. Threads may share it.
     """
@@ -72,7 +72,8 @@ class MemoryStorage:
         def put(piece: memoryview) -> None:
             buffer.write(piece)
             with self._lock:
-                self._seen[name] = replace(self._seen[name], data=buffer.getvalue())
+                if name in self._seen:  # as on a disk, one may write on where the name is gone
+                    self._seen[name] = replace(self._seen[name], data=buffer.getvalue())
 
         try:
             yield Sink(put)
@@ -81,6 +82,8 @@ class MemoryStorage:
                 self._seen.pop(name, None)
             raise
         with self._calling("finish", name):
+            if name not in self._seen:
+                raise StorageUnavailable(f"cannot sync {name}: another process has deleted it; start again")
             self._seen[name] = self._kept[name] = replace(self._seen[name], finished=True)
 
     def read(self, name: str) -> bytes:
@@ -114,6 +117,14 @@ class MemoryStorage:
             file = self._file(source)
             del self._seen[source]
             self._seen[checked(target)] = file
+
+    def swap(self, directory: str, gone: Collection[str], come: Mapping[str, str], aside: str) -> None:  # noqa: ARG002
+        """See `Storage.swap`; `swap` is called before readers see it, `swapped` before it is durable."""
+        with self._calling("swap", directory):
+            files = {target: self._seen.get(target) or self._file(source) for source, target in come.items()}
+            _replace(self._seen, files, (*gone, *come))
+        with self._calling("swapped", directory):
+            _replace(self._kept, files, (*gone, *come))
 
     def sync(self, directory: str) -> None:
         """See `Storage.sync`; an unfinished file's name is kept too, without its content."""
@@ -153,6 +164,12 @@ class MemoryStorage:
         if name not in self._seen:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return self._seen[name]
+
+
+def _replace(files: dict[str, _File], come: Mapping[str, _File], gone: Collection[str]) -> None:
+    for name in gone:
+        files.pop(name, None)
+    files.update(come)
 
 
 def _directory(name: str) -> str:

@@ -1,7 +1,7 @@
 """What a storage promises, and the file that it hands out to be written."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,6 +80,14 @@ class Storage(Protocol):
 
     def rename(self, source: str, target: str) -> None:
         """Move the file at once, over one that has the target's name; `FileNotFoundError` if there is no source."""
+
+    def swap(self, directory: str, gone: Collection[str], come: Mapping[str, str], aside: str) -> None:
+        """Let the files `gone` leave the directory as those of `come` (source to target in it) move in; durable.
+
+        Whoever lists the directory sees the ones or the others; files that others rename into it meanwhile stay. Doing
+        it again does what a crash cut off, and once it is done nothing. What is left of it lies in the directory
+        `aside`, its own, which the caller clears. `FileNotFoundError` if a file to come is at neither place.
+        """
 
     def sync(self, directory: str) -> None:
         """Make the renames and deletions directly in this directory durable; an absent one is fine."""

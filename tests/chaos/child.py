@@ -1,5 +1,7 @@
 """The `evidence` command with a fault in it, which its environment says: `python -m tests.chaos.child worker …`.
 
+It may be `compact` too.
+
 - `CHAOS_POINT`, `CHAOS_NTH`, `CHAOS_SIGNAL`: die or hang at a point (see `points`)
 - `CHAOS_FULL=0.1`: the disk is full at each tenth write or so
 - `CHAOS_FULL_WHILE=path`: the disk is full while there is such a file
@@ -22,10 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pipeline.checkpoint
+import pipeline.compact
 import pipeline.outbox
 import pipeline.worker
 import sinks.storage.local
 from pipeline.cli import main
+from pipeline.compaction import Compactor
 from pipeline.partition import Frozen, Partition
 from pipeline.settings import load
 from pipeline.transport import WholeFetchConsumer
@@ -41,7 +45,7 @@ RETRY_S: Final = 0.3
 
 
 def _watch(plan: Plan) -> None:
-    """Have the worker come to points."""
+    """Have the worker, or the compaction, come to points."""
     points = Points(plan)
     storage = WatchedStorage(LocalStorage(load().lake), points)
     checkpoint, freeze, tell = pipeline.checkpoint.Checkpointer.checkpoint, Partition.freeze, WholeFetchConsumer.tell
@@ -50,6 +54,17 @@ def _watch(plan: Plan) -> None:
         done = False
         try:
             manifest = checkpoint(*arguments)
+            done = True
+            return manifest
+        finally:
+            points.end(done=done)
+
+    compact = Compactor.compact
+
+    def watched_compact(*arguments: Any) -> Manifest | None:  # noqa: ANN401
+        done = False
+        try:
+            manifest = compact(*arguments)
             done = True
             return manifest
         finally:
@@ -67,6 +82,9 @@ def _watch(plan: Plan) -> None:
         points.reach("after tell")
 
     _replace(pipeline.checkpoint.Checkpointer, "checkpoint", watched_checkpoint)
+    _replace(Compactor, "compact", watched_compact)
+    _replace(pipeline.compact, "Compactor", partial(Compactor, on_step=points.begin))
+    _replace(pipeline.compact, "LocalStorage", lambda _lake: storage)
     _replace(Partition, "freeze", watched_freeze)
     _replace(WholeFetchConsumer, "tell", watched_tell)
     _replace(pipeline.worker, "Worker", partial(pipeline.worker.Worker, storage=storage, on_step=points.begin))

@@ -29,7 +29,7 @@ MS: Final = 1_000
 SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
 WINDOW: Final = 2 * MINUTE
-BEGINNING: Final = 1_780_000_000 * SECOND  # 2026-05-28, in the past of any test
+BEGINNING: Final = 1_780_009_800 * SECOND  # 2026-05-28T23:10:00Z, in the past of any test: a day ends soon
 CHUNK: Final = 10 * SECOND  # of event time
 SPEED: Final = 60  # event time passes so much faster than time
 

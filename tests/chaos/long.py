@@ -25,7 +25,7 @@ from contracts.errors import KafkaUnavailable
 from tests.brokers import ApacheKafka, kafka_jars
 from tests.chaos.fleet import Fleet, Member, fleet_of
 from tests.chaos.load import FLAG, SETTINGS, Load
-from tests.chaos.points import BETWEEN_FILES, STEP_ENDS, Plan
+from tests.chaos.points import BETWEEN_FILES, COMPACTING, STEP_ENDS, Plan
 from tests.chaos.verdict import judge
 from tests.integration.deployment import Deployment
 from tests.waiting import until
@@ -56,6 +56,7 @@ class Round:
         intervals = {
             "checkpoint_interval": f"{self._rng.choice((200, 400, 1000))}ms",
             "close_interval": f"{self._rng.choice((500, 1000, 3000))}ms",
+            "compact_interval": "1s",
         }
         self._deployment = Deployment.make(
             broker.bootstrap, home, partitions=PARTITIONS, flag=FLAG, **{**SETTINGS, **intervals}
@@ -96,7 +97,9 @@ class Round:
         while len(fleet.alive) < WORKERS:
             chance = self._rng.random()
             if chance < 0.6:
-                fleet.start(Plan(self._rng.choice([*STEP_ENDS, *BETWEEN_FILES]), self._rng.randrange(1, 8)))
+                fleet.start(
+                    Plan(self._rng.choice([*STEP_ENDS, *BETWEEN_FILES, *COMPACTING]), self._rng.randrange(1, 8))
+                )
             elif chance < 0.7:
                 fleet.start(full=0.004)
                 self.done["worker with a full disk"] += 1

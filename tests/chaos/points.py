@@ -1,6 +1,7 @@
 """Named points in the life of a worker at which a child program dies, hangs or finds its disk full.
 
-A point is `before STEP` or `after STEP`, STEP being one of the seven of a checkpoint; or, between the files of a step,
+A point is `before STEP` or `after STEP`, STEP being one of the seven of a checkpoint or the four of a compaction; or,
+between the files of a step,
 `before STEP/OPERATION N` and `after STEP/OPERATION N` for the N-th call of a storage operation within the step, and
 `within STEP/write N` once a file has its content but is not synced. What a worker does outside of checkpoints is the
 step `recover`.
@@ -11,7 +12,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import SIGKILL, Signals
@@ -19,7 +20,7 @@ from typing import Final
 
 from sinks.storage import LocalStorage, Sink
 
-__all__ = ["BETWEEN_FILES", "SEVEN", "STEP_ENDS", "Plan", "Points", "WatchedStorage"]
+__all__ = ["BETWEEN_FILES", "COMPACTING", "SEVEN", "STEP_ENDS", "Plan", "Points", "WatchedStorage"]
 
 SEVEN: Final = ("freeze", "stage", "flush", "commit", "publish", "prune", "tell")
 
@@ -41,6 +42,13 @@ BETWEEN_FILES: Final = (
     "after publish/sync 1",
     "after prune/delete 1",
     "before recover/read 2",
+)
+
+COMPACTING: Final = (
+    "within compact stage/write 1",
+    "after compact commit/create_once 1",
+    "after compact publish/swap 1",
+    "before compact publish/swap 2",
 )
 
 
@@ -140,6 +148,10 @@ class WatchedStorage(LocalStorage):
     def rename(self, source: str, target: str) -> None:
         with self._points.call("rename"):
             super().rename(source, target)
+
+    def swap(self, directory: str, gone: Collection[str], come: Mapping[str, str], aside: str) -> None:
+        with self._points.call("swap"):
+            super().swap(directory, gone, come, aside)
 
     def sync(self, directory: str) -> None:
         with self._points.call("sync"):

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
@@ -16,6 +16,7 @@ from contracts.events import Kind
 from contracts.flags import Contract, ContractBook, load_contract
 from pipeline.breaker import Limits
 from pipeline.checkpoint import Checkpointer, genesis
+from pipeline.compaction import Compactor
 from pipeline.fetched import Fetched
 from pipeline.letters import Sender
 from pipeline.outbox import Letter
@@ -169,6 +170,26 @@ class Lab:
             through = max((time for time in (through, deadline) if time is not None), default=None)
         writer.base = writer.checkpointer.checkpoint(writer.base, frozen, through)
         return frozen
+
+    def compactor(
+        self, storage: Storage | None = None, fewest: int = 2, on_step: Callable[[str], None] = lambda _: None
+    ) -> Compactor:
+        """Return what merges files of a table and day as soon as there are so many."""
+        return Compactor(
+            storage or self.storage,
+            clock=lambda: self.now,
+            new_id=lambda: f"{next(self._ids):x}",
+            fewest=fewest,
+            on_step=on_step,
+        )
+
+    def compact(self, writer: Writer, fewest: int = 2) -> int:
+        """Compact the writer's partition until there is nothing left to merge; return how many files were replaced."""
+        replaced = 0
+        while (manifest := self.compactor(fewest=fewest).compact(writer.base)) is not None:
+            writer.base = manifest
+            replaced += len(manifest.replaced)
+        return replaced
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return what a plain glob over the table finds."""

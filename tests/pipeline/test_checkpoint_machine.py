@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from contracts.errors import Fenced
-from sinks.lineage import Lineage
+from tests.pipeline.compacting import assert_published
 from tests.pipeline.lab import TOPICS, Lab, Writer, exposure, outcome
 
 UNITS = st.sampled_from(["u1", "u2", "u3"])
@@ -92,14 +92,7 @@ class Checkpoints(RuleBasedStateMachine):
     @precondition(lambda self: self.writers)
     @invariant()
     def published_tables_are_what_the_manifest_says(self) -> None:
-        newest = Lineage(self.lab.storage, 0).newest()
-        there = set(self.lab.storage.list("tables"))
-        if newest is None:
-            assert not there
-            return
-        staged = {file.name for file in newest.unpublished()}
-        named = {file.name for file in newest.files}
-        assert named - staged <= there <= named
+        assert_published(self.lab)
 
     @precondition(lambda self: self.writers)
     @invariant()

@@ -43,7 +43,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-@pytest.mark.parametrize("command", ["worker", "resume", "status", "query", "topics create", "topics check"])
+@pytest.mark.parametrize("command", ["worker", "resume", "compact", "status", "query", "topics create", "topics check"])
 def test_an_unknown_setting_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -93,7 +93,9 @@ def test_no_broker_is_unreachable(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "correct EVIDENCE_BOOTSTRAP_SERVERS" in complaint(capsys)
 
 
-@pytest.mark.parametrize("arguments", [["resume"], ["query", "SELECT 1"]], ids=["resume", "query"])
+@pytest.mark.parametrize(
+    "arguments", [["resume"], ["query", "SELECT 1"], ["compact"]], ids=["resume", "query", "compact"]
+)
 def test_a_missing_lake_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -128,7 +130,7 @@ def test_wrong_sql_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert evidence(monkeypatch, "--help") == Exit.FINE
     told = capsys.readouterr().out
-    assert all(command in told for command in ("topics", "dlq", "worker", "resume", "query", "demo"))
+    assert all(command in told for command in ("topics", "dlq", "worker", "resume", "compact", "query", "demo"))
 
 
 @pytest.mark.parametrize("rows", ["", "repeat('x', 300) AS a, repeat('y', 300) AS b, "], ids=["table", "lines"])

@@ -51,6 +51,7 @@ FULL = manifest(
             table="facts", name="tables/facts/dt=2026-06-07/new.parquet", rows=1, size=1, crc32=1, staged="staging/n"
         ),
     ),
+    replaced=("tables/facts/dt=2026-06-07/small.parquet",),
     archives=(ArchiveRef(name="archives/p00003/a.parquet", holds="files", rows=500, size=1, crc32=1),),
     closes=(Close(seq=11, closed_through=NOON - 1, allowed_lateness=0, next_offsets={"exposures": 99}),),
     retired=(Retired(name="segments/p00003/old.parquet", at=NOON),),
