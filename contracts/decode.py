@@ -86,8 +86,9 @@ class Decoder:
         wrong = self._place_in_time(kind, records, structs, event_times, now_us)
         if names.unresolved:
             for row in _where(np.isin(combinations, list(names.unresolved))):
-                reason, why = names.unresolved[int(combinations[row])]
-                wrong[row] = refuse(records[row], reason, "validate", [why])
+                if row not in wrong or wrong[row].reason == "future_timestamp":  # else it is no event at all
+                    reason, why = names.unresolved[int(combinations[row])]
+                    wrong[row] = refuse(records[row], reason, "validate", [why])
         if wrong:
             refused.extend(wrong.values())
             right = np.ones(count, dtype=np.bool_)

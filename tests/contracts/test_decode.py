@@ -373,6 +373,11 @@ def test_a_refusal_says_first_what_is_wrong_with_the_flag() -> None:
     assert refusal(decode("outcome", of)).reason == "unknown_flag"
 
 
+def test_a_flag_that_nobody_knows_of_a_record_that_is_no_event_is_not_what_is_wrong() -> None:
+    of = PlainRecord(value_of("exposure", flagKey="\0", timestamp=""))
+    assert refusal(decode("exposure", of)).reason == "schema_violation"
+
+
 def test_rows_and_refusals_stay_in_offset_order() -> None:
     records = [
         record("outcome", 0),
