@@ -460,8 +460,8 @@ def _prune(storage: Storage, manifest: Manifest) -> None:
     for file in manifest.retired:
         if _lingered(file, manifest.committed_at):
             storage.delete(file.name)
-    named = manifest.live() | {file.name for file in manifest.retired}
-    for name in storage.list(f"segments/{place}"):
+    named = manifest.live() | {file.name for file in manifest.retired} | {file.name for file in manifest.archives}
+    for name in (*storage.list(f"segments/{place}"), *storage.list(f"archives/{place}")):
         if name not in named and _attempt(name)[0] <= manifest.seq:
             storage.delete(name)
     own = (manifest.seq, manifest.writer)

@@ -248,6 +248,10 @@ def query(
 @app.command()
 def verify(
     partition: Annotated[list[int] | None, typer.Option(min=0, help="Audit this partition; may be repeated.")] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="TOPIC:PARTITION:OFFSET", help="Read from this offset on; may be repeated."),
+    ] = None,
     lake_only: Annotated[bool, typer.Option("--lake-only", help="Do the checks that need no Kafka.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
@@ -255,7 +259,7 @@ def verify(
     from pipeline.verify.command import verify_lake  # noqa: PLC0415
 
     with shown_progress("offsets") as progress:
-        audited = verify_lake(load(), partitions=partition, lake_only=lake_only, progress=progress)
+        audited = verify_lake(load(), partitions=partition, starts=start or (), lake_only=lake_only, progress=progress)
     if as_json:
         _say(json.dumps(audited.as_json()))
     else:

@@ -312,8 +312,11 @@ class Worker:
                     f"partitions {sorted(torn)} of {', '.join(self._kinds)} went to different workers; "
                     "see that all workers of the group run this software"
                 )
-            for number in sorted(numbers):
-                await self._own(number, states)
+            lacking = sorted(numbers)
+            while lacking:
+                for number in lacking:
+                    await self._own(number, states)
+                lacking = sorted(numbers - self._owned.keys())  # fenced while the others were recovered
             self._assigned = True
             return {
                 TP(topic, n): self._owned[n].partition.next_offsets[topic] for n in numbers for topic in self._kinds

@@ -2,8 +2,8 @@
 
 A manifest names every table file of its chain, every close and every range of undelivered offsets, and is written anew
 at each checkpoint. A year of checkpoints makes hundreds of thousands of files and closes, a transactional producer one
-undelivered offset a transaction. So the older ones move to Parquet files, which the manifest names instead and which
-are never deleted.
+undelivered offset a transaction. So the older ones move to Parquet files, which the manifest names instead. What a
+manifest names stays; an archive whose writer died before its commit is deleted once its number is taken.
 """
 
 from collections.abc import Iterator, Sequence

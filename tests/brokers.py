@@ -9,8 +9,10 @@ The jars come from Maven Central by way of kafka/pom.xml, once for each version 
 import contextlib
 import hashlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import KafkaUnavailable
-from pipeline.embedded import free_port
 from pipeline.topics import await_brokers
 from tests.certificates import Certificates, make_certificates
 
@@ -30,8 +31,22 @@ __all__ = ["PASSWORD", "USERNAME", "ApacheKafka", "BrokerMissing", "kafka_jars"]
 POM: Final = Path(__file__).parent / "kafka" / "pom.xml"
 CLUSTER_ID: Final = "ZXZpZGVuY2UtdGVzdHM0MQ"  # any 16 bytes in base64url
 USERNAME, PASSWORD = "evidence", "in-the-tests-only"
+PORTS: Final = (15_000, 32_000)
 START_S: Final = 90.0  # it takes 4 s; the rest is for a loaded machine
 JAVA: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def lasting_port() -> int:
+    """Return a loopback port that nobody listens on, and that stays free while the broker restarts.
+
+    It lies below those that the system gives to outgoing connections, such as of clients that wait for the broker.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class BrokerMissing(Exception):
@@ -73,10 +88,10 @@ class ApacheKafka:
     directory: Path
     jars: Path
     configuration: Mapping[str, object] | None = None  # in place of its own, with `port` among the listeners
-    port: int = field(default_factory=free_port)
-    secure_port: int = field(default_factory=free_port)
-    mutual_port: int = field(default_factory=free_port)
-    controller_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lasting_port)
+    secure_port: int = field(default_factory=lasting_port)
+    mutual_port: int = field(default_factory=lasting_port)
+    controller_port: int = field(default_factory=lasting_port)
     certificates: Certificates = field(init=False)
     process: subprocess.Popen[bytes] | None = None
 

@@ -53,8 +53,8 @@ def running(variables: Mapping[str, str], *arguments: str, log: Path) -> Iterato
 
 
 def _inherited() -> dict[str, str]:
-    """Return an environment in which the child finds the checkout, and no setting but those of the test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    """Return an environment in which the child finds the checkout, and no setting or width but those of the test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "COLUMNS"))}
     return kept | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 

@@ -22,13 +22,17 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if CI
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by the brokers that they ask for."""
+    """Mark the tests by the brokers that they ask for, and put those with brokers first.
+
+    They wait most of the time: run beside each other (make test), they leave the processors to each other.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "apache" in fixtures or "own_apache" in fixtures:
             item.add_marker(pytest.mark.kafka)
         if "embedded" in fixtures:
             item.add_marker(pytest.mark.embedded)
+    items.sort(key=lambda item: not {"kafka", "embedded"} & {mark.name for mark in item.iter_markers()})
 
 
 @pytest.fixture(autouse=True)

@@ -90,8 +90,11 @@ def audit(
 ) -> Audited:
     """Audit the lake, or some partitions of it; without topics, as far as its own files tell.
 
-    `progress` hears how many offsets are done, of how many; `scratch` is where rows are set aside (the system's
-    temporary directory if None). Raises LakeError if there is no lake, KafkaUnavailable and StorageUnavailable.
+    Where a topic cannot be read from where the lake has read it, nothing is told of units with earlier records, and the
+    checks say so. `progress` hears how many offsets are done, of how many; `scratch` is where rows are set aside (the
+    system's temporary directory if None).
+
+    Raises LakeError if there is no lake, KafkaUnavailable and StorageUnavailable.
     """
     with _without_collector():
         return _audit(storage, topics, partitions, progress, scratch)
@@ -252,7 +255,7 @@ class _Partition:
         try:
             replay.read(contracts, ranges, buckets, self.copies)
             if buckets is not None and past is not None:
-                compare(buckets, past, partition, self.findings)
+                compare(buckets, past, partition, replay.starts(), self.findings)
             replay.read_letters()
         except OffsetsLost as error:
             self.findings.undone(f"retention went on meanwhile: {error}", *_OF_TOPICS)
@@ -264,6 +267,17 @@ class _Partition:
         missing = replay.missing()
         if missing is not None:
             self.findings.undone(missing, "input", "refused", *_JOINED, "copies")
+        else:
+            partition, topics = self.manifest.partition, {each.name: each for each in self.manifest.topics.values()}
+            for topic, start in replay.starts().items():
+                self.findings.undone(
+                    f"{topic} [{partition}] is read from offset {start} on, asked for or because retention was faster; "
+                    f"the lake has read from {topics[topic].first_offset}: units with earlier records are left out",
+                    "input",
+                    "refused",
+                    *_JOINED,
+                    "copies",
+                )
         if past is None:
             self.findings.undone(f"the past of partition {self.manifest.partition} is not known", *_JOINED)
         if missing is not None or past is None:
@@ -349,6 +363,6 @@ def _compare_copies(topics: Topics, chains: Collection[Lineage], copies: Copies,
                 for records in topics.read(topic, manifest.partition, marks[0], None):
                     ahead.find(records)
             missing = missing[~np.isin(missing, np.array(ahead.found.get(topic, ()), np.int64))]
-        if len(missing):
+        if len(missing) and topic not in copies.cut:
             partition, offset = divmod(int(missing[0]), 1 << 44)
             findings.wrong("copies", "missing", f"{topic} [{partition}] offset {offset}", len(missing))

@@ -33,7 +33,7 @@ class Buckets:
         for row in rows:
             held[hash((row.flag_key, row.unit_id)) % count].append(row)
         self._rows += len(rows)
-        if self._rows >= _HELD:
+        if self._rows >= _HELD and count > 1:  # one alone is taken whole anyway
             self._write()
 
     def take(self, number: int) -> dict[str, list[Row]]:

@@ -17,12 +17,18 @@ _ROUNDING: Final = 1e-9  # sums in another order differ in their last digits
 _WINDOWLESS: Final = frozenset({"outside_window", "no_exposure"})
 
 Key = tuple[Any, ...]
+Unit = tuple[str, str]  # flag key, unit ID
 
 
-def compare(buckets: Buckets, history: History, partition: int, findings: Findings) -> None:
-    """Join what was set aside as records, and compare it with what was set aside as rows of the lake."""
+def compare(buckets: Buckets, history: History, partition: int, starts: Mapping[str, int], findings: Findings) -> None:
+    """Join what was set aside as records, and compare it with what was set aside as rows of the lake.
+
+    `starts` are the offsets before which a topic was not read. Units with earlier records in the lake are left out.
+    """
     for number in range(buckets.count):
-        rows = buckets.take(number)
+        rows: Mapping[str, Sequence[Row]] = buckets.take(number)
+        if starts:
+            rows = _without(_cut_off(rows, starts), rows, findings)
         decided = _decided(rows["records"], rows, history, partition)  # type: ignore[arg-type]
         _compare("facts", decided.facts, rows["facts"], partition, findings)
         _compare("events", decided.joined, rows["events"], partition, findings)
@@ -32,6 +38,21 @@ def compare(buckets: Buckets, history: History, partition: int, findings: Findin
         for event in decided.open:
             if (event.topic, event.offset) not in listed:
                 findings.wrong("open", "in no segment", f"{event.topic} [{partition}] offset {event.offset}")
+
+
+def _cut_off(rows: Mapping[str, Sequence[Row]], starts: Mapping[str, int]) -> set[Unit]:
+    """Return the units with a record that was not read, as the lake tells of it."""
+    return {
+        (row.flag_key, row.unit_id)
+        for name in ("events", "unjoined", "open")
+        for row in rows[name]
+        if isinstance(row, Joined | Unjoined | Open) and row.offset < starts.get(row.topic, 0)
+    }
+
+
+def _without(units: set[Unit], rows: Mapping[str, Sequence[Row]], findings: Findings) -> dict[str, Sequence[Row]]:
+    findings.did("facts", "units left out", len(units))
+    return {name: [row for row in each if (row.flag_key, row.unit_id) not in units] for name, each in rows.items()}
 
 
 def _decided(events: Iterable[Event], rows: Mapping[str, Sequence[Row]], history: History, partition: int) -> Decided:
@@ -45,7 +66,7 @@ def _decided(events: Iterable[Event], rows: Mapping[str, Sequence[Row]], history
         _settle(doubtful, rows)
     whole = Decided()
     for (flag, _), of_unit in units.items():
-        whole.add(join(flag, of_unit, history, partition))
+        join(flag, of_unit, history, partition, whole)
     return whole
 
 

@@ -1,6 +1,7 @@
 """One fact by hand: from the events that count in a metric window, and the contract of its opening exposure."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from contracts.flags import Contract, Metric
 from pipeline.verify.rows import Event, Fact
@@ -20,43 +21,44 @@ def fact_of(  # noqa: PLR0913, PLR0917 - all that a fact is made of
     exposures = [event for event in counted if event.kind == "exposure"]
     others = [event for event in counted if event.kind != "exposure"]
     outcomes = [event for event in others if event.kind == "outcome"]
+    own = [event for event in outcomes if event.variation == opener.variation]
     fallbacks = [event for event in exposures if event.fallback_used]
     state = _state_at(start, contract)
-    found = {
-        "fallback_contaminated": bool(fallbacks),
-        "variation_mismatch": any(event.variation != opener.variation for event in others),
-        "route_drift": any(_drifts(event, contract) for event in exposures),
-        "crossover": crossed,
-        "assignment_unit_mismatch": any(_is_other_unit(event, contract) for event in exposures),
-        "excluded_unit": any(_is_excluded(event, contract) for event in exposures),
-        "wrong_state": bool(contract.states) and state in {None, "offline", "cleanup"},
-    }
-    flags = [flag for flag, is_so in found.items() if is_so]
+    found = (
+        ("fallback_contaminated", fallbacks),
+        ("variation_mismatch", [event for event in others if event.variation != opener.variation]),
+        ("route_drift", [event for event in exposures if _drifts(event, contract)]),
+        ("crossover", crossed),
+        ("assignment_unit_mismatch", [event for event in exposures if _is_other_unit(event, contract)]),
+        ("excluded_unit", [event for event in exposures if event.segments and _is_excluded(event.segments, contract)]),
+        ("wrong_state", contract.states and state in {None, "offline", "cleanup"}),
+    )
+    flags = [flag for flag, because in found if because]
     kept = opener.attributes or {}
     if contract.attributes is not None:
         kept = {name: text for name, text in kept.items() if name in contract.attributes}
-    return Fact(
-        flag_key=opener.flag_key,
-        experiment_key=contract.experiment_key,
-        unit_id=opener.unit_id,
-        assignment_unit=opener.assignment_unit,
-        variation=opener.variation,
-        state=state,
-        window_start=start,
-        window_end=end,
-        last_exposure_at=exposures[-1].event_time,
-        exposures=len(exposures),
-        fallbacks=len(fallbacks),
-        model_route=opener.model_route,
-        prompt_version=opener.prompt_version,
-        retrieval_profile=opener.retrieval_profile,
-        outcomes=len(outcomes),
-        guardrails=len(others) - len(outcomes),
-        metrics=_metrics(start, opener, outcomes, contract),
-        flags=flags,
-        clean=not flags,
-        attributes=kept,
-        contract_version=opener.contract_version,
+    return Fact(  # in the order of the table; by name it takes twice as long
+        opener.flag_key,
+        contract.experiment_key,
+        opener.unit_id,
+        opener.assignment_unit,
+        opener.variation,
+        state,
+        start,
+        end,
+        exposures[-1].event_time,
+        len(exposures),
+        len(fallbacks),
+        opener.model_route,
+        opener.prompt_version,
+        opener.retrieval_profile,
+        len(outcomes),
+        len(others) - len(outcomes),
+        _metrics(start, own, contract) if own else {},
+        flags,
+        not flags,
+        kept,
+        opener.versions[0],
     )
 
 
@@ -72,12 +74,11 @@ def _drifts(exposure: Event, contract: Contract) -> bool:
     route = contract.variations.get(exposure.variation)
     if route is None:
         return False
-    pairs = (
-        (route.model_route, exposure.model_route),
-        (route.prompt_version, exposure.prompt_version),
-        (route.retrieval_profile, exposure.retrieval_profile),
+    return (
+        route.model_route not in {None, exposure.model_route}
+        or route.prompt_version not in {None, exposure.prompt_version}
+        or route.retrieval_profile not in {None, exposure.retrieval_profile}
     )
-    return any(contracted is not None and contracted != ran for contracted, ran in pairs)
 
 
 def _is_other_unit(exposure: Event, contract: Contract) -> bool:
@@ -88,6 +89,7 @@ def _is_other_unit(exposure: Event, contract: Contract) -> bool:
     return _bare(exposure.assignment_unit) != _bare(contract.assignment_unit)
 
 
+@lru_cache(maxsize=1_024)
 def _bare(unit: str) -> str:
     """Return the unit's name without the ending that says it is an identifier: `userId` and `user_id` are `user`."""
     for ending in ("_id", "Id"):
@@ -96,27 +98,21 @@ def _bare(unit: str) -> str:
     return unit.lower()
 
 
-def _is_excluded(exposure: Event, contract: Contract) -> bool:
-    names = exposure.segments
-    if not names:
-        return False
+def _is_excluded(names: Sequence[str], contract: Contract) -> bool:
     if any(name in contract.exclusions for name in names):
         return True
     return contract.eligible_segment is not None and contract.eligible_segment not in names
 
 
-def _metrics(start: int, opener: Event, outcomes: Sequence[Event], contract: Contract) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    outcomes = [event for event in outcomes if event.variation == opener.variation]
-    if not outcomes:
-        return metrics
+def _metrics(start: int, outcomes: Sequence[Event], contract: Contract) -> dict[str, float]:
+    """Return the metrics of the window's own outcomes; each counts inside its own window from the start."""
+    metrics = {}
     for metric in contract.metrics:
+        name, field, end = metric.event, metric.field, start + metric.window_us
         events = [
             event
             for event in outcomes
-            if event.event == metric.event
-            and event.event_time < start + metric.window_us
-            and (metric.field is None or metric.field in event.values)
+            if event.event == name and event.event_time < end and (field is None or field in event.values)
         ]
         if events:
             metrics[metric.name] = _aggregate(metric, events)

@@ -14,6 +14,8 @@ Intervals are half-open, times µs.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from contracts.flags import Contract
 from pipeline.verify.facts import fact_of
 from pipeline.verify.history import History
@@ -22,21 +24,21 @@ from pipeline.verify.rows import Event, Fact, Joined, Unjoined
 __all__ = ["Decided", "Window", "join"]
 
 
-@dataclass(slots=True)
-class Window:
-    """A metric window `[start, end)` of one variation, and the exposure that opened it."""
+class Window(Struct, eq=False):
+    """A metric window `[start, end)` of one variation, the exposure that opened it, and what falls to it."""
 
     variation: str
     start: int
     end: int
     opener: Event
-    forgotten_from: int | None = None
-    """The first close that need not know this closed window any more."""
+    attached: list[Event] = []
+    closed_at: int | None = None
+    """The close that published it; None while it is open."""
 
 
 @dataclass(slots=True)
 class Decided:
-    """What should have become of the events of one unit of a flag.
+    """What should have become of events.
 
     `either` has the windowless events of which a close may or may not have known that a window had just ended.
     """
@@ -47,21 +49,13 @@ class Decided:
     open: list[Event] = field(default_factory=list)
     either: set[tuple[str, int]] = field(default_factory=set)
 
-    def add(self, other: "Decided") -> None:
-        """Add what became of another unit."""
-        self.facts += other.facts
-        self.joined += other.joined
-        self.unjoined += other.unjoined
-        self.open += other.open
-        self.either |= other.either
 
-
-def join(flag: str, events: Iterable[Event], history: History, partition: int) -> Decided:
-    """Return what should have become of the events, all that were read of one unit of the flag."""
+def join(flag: str, events: Iterable[Event], history: History, partition: int, decided: Decided) -> None:
+    """Add to `decided` what should have become of the events, all that were read of one unit of the flag."""
     arrivals: dict[int, list[Event]] = {}
     for event in events:
         arrivals.setdefault(history.arrival(event.topic, event.offset), []).append(event)
-    unit = _Unit(flag, history, partition)
+    unit = _Unit(flag, history, partition, decided)
     index = -1
     due: int | None = None
     to_come = sorted(arrivals)
@@ -72,8 +66,9 @@ def join(flag: str, events: Iterable[Event], history: History, partition: int) -
             break
         fresh = arrivals[to_come.pop(0)] if to_come and to_come[0] == index else []
         due = unit.close(index, fresh)
-    unit.decided.open = unit.waiting + [event for late in to_come for event in arrivals[late]]
-    return unit.decided
+    decided.open += unit.waiting
+    for late in to_come:
+        decided.open += arrivals[late]
 
 
 def in_order(event: Event) -> tuple[int, bytes, str, int]:
@@ -84,8 +79,8 @@ def in_order(event: Event) -> tuple[int, bytes, str, int]:
 class _Unit:
     """What is known of the unit between closes: the events that wait, and all windows ever closed."""
 
-    def __init__(self, flag: str, history: History, partition: int) -> None:
-        self.decided = Decided()
+    def __init__(self, flag: str, history: History, partition: int, decided: Decided) -> None:
+        self.decided = decided
         self.waiting: list[Event] = []
         self._closed: list[Window] = []
         self._history = history
@@ -108,15 +103,14 @@ class _Unit:
         windows = self._closed + opened
 
         # 2
-        attached: dict[int, list[Event]] = {id(window): [] for window in opened}
+        new = {id(event) for event in on_time} if self._closed else set()
         homeless, waiting = [], []
-        past, new = {id(window) for window in self._closed}, {id(event) for event in on_time}
         for event in events:
             window = falls_to(event, windows)
             if window is None:
                 homeless.append(event)
-            elif id(window) not in past:
-                attached[id(window)].append(event)
+            elif window.closed_at is None:
+                window.attached.append(event)
             elif id(event) in new:
                 self._unjoin("late", event)
             else:
@@ -125,7 +119,7 @@ class _Unit:
         # 3
         closing = [window for window in opened if window.end <= passed]
         for window in closing:
-            counted = self._counted(attached[id(window)])
+            counted = self._counted(window.attached)
             crossed = len(windows) > 1 and any(
                 other.variation != window.variation and other.start < window.end and window.start < other.end
                 for other in windows
@@ -135,18 +129,17 @@ class _Unit:
             self.decided.joined += [self._joined(window, event) for event in counted]
 
         # 4
-        known = self._closed + closing
+        for window in closing:
+            window.closed_at, window.attached = index, []
+        self._closed += closing
         for event in homeless:
             if event.event_time + reach > passed:
                 waiting.append(event)
             else:
-                self._expire(event, known, reach, index)
+                self._expire(event, reach, index)
 
-        for window in closing:
-            window.forgotten_from = self._forgotten_from(window, index)
-        self._closed = known
-        still = [window for window in opened if window.end > passed]
-        self.waiting = waiting + [event for window in still for event in attached[id(window)]]
+        still = [window for window in opened if window.closed_at is None]
+        self.waiting = waiting + [event for window in still for event in window.attached]
         dues = [window.end for window in still] + [event.event_time + reach for event in waiting]
         return min(dues) + self._history.least_lateness if dues else None
 
@@ -179,20 +172,19 @@ class _Unit:
                 counted.append(event)
         return counted
 
-    def _expire(self, event: Event, known: Sequence[Window], reach: int, index: int) -> None:
-        ended = [window for window in known if event.event_time - reach < window.end <= event.event_time]
+    def _expire(self, event: Event, reach: int, index: int) -> None:
+        ended = [window for window in self._closed if event.event_time - reach < window.end <= event.event_time]
         self._unjoin("outside_window" if ended else "no_exposure", event)
-        if ended and all(window.forgotten_from is not None and window.forgotten_from <= index for window in ended):
+        if ended and all(self._may_be_forgotten(window, index) for window in ended):
             self.decided.either.add((event.topic, event.offset))
 
-    def _forgotten_from(self, window: Window, index: int) -> int:
-        """Return the first close that may run without the residue of a window that closes at `index`."""
-        history = self._history
-        for later in range(index, history.end):
-            close = history.closes[later]
-            if window.end + 2 * self._reach[later] + close.allowed_lateness <= close.closed_through:
-                return later + 1
-        return history.end
+    def _may_be_forgotten(self, window: Window, index: int) -> bool:
+        """Tell whether a close before `index` could drop the residue of the closed window."""
+        closes = self._history.closes
+        return window.closed_at is not None and any(
+            window.end + 2 * self._reach[at] + closes[at].allowed_lateness <= closes[at].closed_through
+            for at in range(window.closed_at, index)
+        )
 
     def _joined(self, window: Window, event: Event) -> Joined:
         return Joined(  # in the order of the table; by name it takes twice as long

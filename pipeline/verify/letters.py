@@ -67,11 +67,11 @@ class Refusals:
         of.met[place] = True
         of.digests[place] = digest_of(record.key, record.value, record.headers)
 
-    def unmet(self, topic: str) -> tuple[int, int]:
-        """Return how many were refused on reading but never read by the audit, and the offset of one."""
+    def unmet(self, topic: str, start: int) -> tuple[int, int]:
+        """Return how many were refused on reading but not met from `start` on, and the offset of one."""
         of = self._of(topic)
         closes = [code for reason, code in self._codes.items() if reason in BY_CLOSE]
-        unmet = ~of.met & ~np.isin(of.reasons, closes)
+        unmet = ~of.met & ~np.isin(of.reasons, closes) & (of.offsets >= start)
         return int(unmet.sum()), int(of.offsets[np.argmax(unmet)]) if unmet.any() else 0
 
     def rerouted(self, topic: str) -> npt.NDArray[np.int64]:

@@ -22,13 +22,18 @@ _ON_TRUST = frozenset({"too_large", "future_timestamp", "internal", "unknown_fla
 
 @dataclass(slots=True)
 class Copies:
-    """Rerouted records and the copies of such, by topic: partition and offset of the origin in one number."""
+    """Rerouted records and the copies of such, by topic: partition and offset of the origin in one number.
+
+    Of topics in `cut` not all was read: a copy may lie in what was not.
+    """
 
     expected: dict[str, "array[int]"] = field(default_factory=dict)
     found: dict[str, "array[int]"] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
 
     def add(self, other: "Copies") -> None:
         """Add those of another partition."""
+        self.cut |= other.cut
         for own, others in (self.expected, other.expected), (self.found, other.found):
             for topic, numbers in others.items():
                 own.setdefault(topic, array("q")).extend(numbers)
@@ -55,21 +60,23 @@ class Replay:
     progress: Callable[[int], None] = lambda _: None
 
     def missing(self) -> str | None:
-        """Return why the topics do not hold all that the chain has read; None if they may."""
-        partition = self.manifest.partition
+        """Return why one of the topics cannot be read at all; None if they can."""
         for topic in self.manifest.topics.values():
             found = self.topics.topic_id(topic.name)
             if found is None:
                 return f"topic {topic.name} does not exist any more"
             if found != topic.topic_id:
                 return f"topic {topic.name} was deleted and made again: its records are others"
-            first = self.topics.first_offset(topic.name, partition)
-            if first > topic.first_offset:
-                return (
-                    f"{topic.name} [{partition}] holds offsets from {first} on, the lake has read from "
-                    f"{topic.first_offset}: retention was faster"
-                )
         return None
+
+    def starts(self) -> dict[str, int]:
+        """Return the offsets from which topics can be read, of those that the chain has read from an earlier one."""
+        held = {topic.name: self._start(topic) for topic in self.manifest.topics.values()}
+        return {
+            topic.name: held[topic.name]
+            for topic in self.manifest.topics.values()
+            if topic.first_offset < held[topic.name]
+        }
 
     def read(
         self,
@@ -84,7 +91,10 @@ class Replay:
                 continue
             in_force = InForce(topic.name, self.manifest.contracts, contracts)
             reader = Reader(kind, topic.name, self.manifest.partition, topic.partitions, in_force)
-            start = max(topic.first_offset, self.topics.first_offset(topic.name, self.manifest.partition))
+            start = self._start(topic)
+            if start > topic.first_offset:
+                copies.cut.add(topic.name)
+                self.progress(start - topic.first_offset)
             position, gaps = start, []
             for records in self._records(topic, start):
                 for record in records:
@@ -100,8 +110,8 @@ class Replay:
             if position < topic.next_offset:
                 gaps.append((position, topic.next_offset))
             self._compare_gaps(topic, start, merged(gaps), undelivered.get(topic.name, ()))
-            count, offset = self.refusals.unmet(topic.name)
-            if count and start == topic.first_offset:
+            count, offset = self.refusals.unmet(topic.name, start)
+            if count:
                 self.findings.wrong("refused", "without a record", self._place(topic.name, offset), count)
             rerouted = self.refusals.rerouted(topic.name).tolist()
             copies.expected.setdefault(topic.name, array("q")).extend(
@@ -120,6 +130,10 @@ class Replay:
             for records in self.topics.read(letters, partition, first, None):
                 self.refusals.receive(topic.name, records, self.findings)
             self.refusals.judge(topic.name, self.findings, first)
+
+    def _start(self, topic: TopicState) -> int:
+        held = self.topics.first_offset(topic.name, self.manifest.partition)
+        return min(max(topic.first_offset, held), topic.next_offset)
 
     def _records(self, topic: TopicState, start: int) -> Iterator[list[Record]]:
         if start < topic.next_offset:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["MemoryTopics", "Record", "Topics"]
+__all__ = ["LaterTopics", "MemoryTopics", "Record", "Topics"]
 
 
 class Record(NamedTuple):
@@ -35,6 +35,26 @@ class Topics(Protocol):
         Ends early where the topic does. `OffsetsLost` if `start` is no longer there, `KafkaUnavailable` if no broker
         answers.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class LaterTopics:
+    """Other topics, of which the records before given offsets, by topic and partition, are as if they were gone."""
+
+    topics: Topics
+    starts: Mapping[tuple[str, int], int]
+
+    def topic_id(self, topic: str) -> str | None:
+        """See `Topics.topic_id`."""
+        return self.topics.topic_id(topic)
+
+    def first_offset(self, topic: str, partition: int) -> int:
+        """See `Topics.first_offset`."""
+        return max(self.topics.first_offset(topic, partition), self.starts.get((topic, partition), 0))
+
+    def read(self, topic: str, partition: int, start: int, stop: int | None) -> Iterator[list[Record]]:
+        """See `Topics.read`."""
+        return self.topics.read(topic, partition, start, stop)
 
 
 @dataclass(slots=True)

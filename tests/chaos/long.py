@@ -4,7 +4,8 @@
 
 Each round has a lake, topics and load of its own; three workers and the broker fail in ways that the seed chooses, and
 at the end the lake is read to its end and judged. What was done goes to `HOME/SEED.jsonl`, a line a round; the same
-seed goes on behind its last line. A round that fails leaves its lake and logs in place.
+seed goes on behind its last line. A round that fails leaves its lake and logs in place. What a run has come to is a
+line more of the ledger (see `rounds`).
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tests.brokers import ApacheKafka, kafka_jars
 from tests.chaos.fleet import Fleet, Member, fleet_of
 from tests.chaos.load import FLAG, SETTINGS, Load
 from tests.chaos.points import BETWEEN_FILES, COMPACTING, STEP_ENDS, Plan
+from tests.chaos.rounds import append, kills_of, rounds_of
 from tests.chaos.verdict import judge
 from tests.integration.deployment import Deployment
 from tests.waiting import until
@@ -203,22 +205,23 @@ def main() -> int:
     told = given.home / f"{given.seed}.jsonl"
     _say(f"seed {given.seed}; {told}")
     end = time.monotonic() + given.minutes * 60
-    number = len(_rounds(told))
-    failed = 0
+    number = before = len(_rounds(told))
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         broker = ApacheKafka(Path(directory) / "broker", kafka_jars())
         broker.start()
         try:
             while time.monotonic() < end:
                 outcome = _round(broker, given.home / f"{given.seed}-{number}", f"{given.seed}/{number}")
-                failed += outcome["failed"] is not None
                 with told.open("a") as lines:
                     lines.write(json.dumps(outcome) + "\n")
                 number += 1
         finally:
             broker.kill()
-    _summarise(_rounds(told))
-    return int(failed > 0)
+    rounds = _rounds(told)
+    _summarise(rounds)
+    run = rounds_of(datetime.now(UTC).date().isoformat(), given.seed, rounds[before:])
+    append(run)
+    return int(run.clean < run.rounds)
 
 
 def _round(broker: ApacheKafka, home: Path, seed: str) -> dict[str, Any]:
@@ -232,7 +235,7 @@ def _round(broker: ApacheKafka, home: Path, seed: str) -> dict[str, Any]:
         failed = str(wrong)
         broker.kill()  # in whatever state it is
         _start(broker)
-    kills = sum(count for fault, count in one.done.items() if fault.startswith("SIGKILL"))
+    kills = kills_of(one.done)
     took = time.monotonic() - began
     _say(f"round {seed}: {kills} kills, {one.published} records, {took:.0f} s: {failed or 'fine'}")
     return {
@@ -253,7 +256,7 @@ def _summarise(rounds: list[dict[str, Any]]) -> None:
     done = Counter[str]()
     for each in rounds:
         done.update(each["done"])
-    kills = sum(count for fault, count in done.items() if fault.startswith("SIGKILL"))
+    kills = kills_of(done)
     failed = [each["round"] for each in rounds if each["failed"] is not None]
     _say(f"{len(rounds)} rounds, {kills} kills, {sum(each['records'] for each in rounds)} records, failed: {failed}")
     for fault, count in sorted(done.items()):

@@ -36,7 +36,7 @@ def test_a_close_that_dies_after_its_dead_letters_were_sent(
     apache: ApacheKafka, deploy: Callable[..., Deployment]
 ) -> None:
     """The retry finds the exposure that had been missing: the dead letter was spurious, the lake is right."""
-    deployment = deploy(apache.bootstrap, flag=lab.FLAG, checkpoint_interval="60s")
+    deployment = deploy(apache.bootstrap, flag=lab.FLAG, checkpoint_interval="60s", close_interval="60s")
     deployment.publish([outcome("u1", 1), *pair("u2", 200)])
     place = int(murmur2_partition(["u1"], deployment.partitions)[0])
     with fleet_of(deployment) as fleet:  # at the end each partition has one checkpoint, by number

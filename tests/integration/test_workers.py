@@ -12,12 +12,13 @@ from tests.brokers import ApacheKafka
 from tests.integration.deployment import Deployment, RunningWorker, pair
 
 PAUSE_S = 0.01  # between two units
-UNITS_PER_HOUR = 20  # of event time: windows close every few seconds
+UNITS_PER_HOUR = 20  # of event time: windows close all the time, once some seconds have passed
+OUT_OF_ORDERNESS = "26h"  # the word that a topic is at its end counts for 10 s, in which up to 50 h of event time pass
 
 
 def test_a_worker_joins_and_leaves(bootstrap: str, deploy: Callable[..., Deployment]) -> None:
     """Its partition goes over twice, the second time by SIGTERM with a last checkpoint."""
-    deployment = deploy(bootstrap)
+    deployment = deploy(bootstrap, out_of_orderness=OUT_OF_ORDERNESS)
     with _traffic(deployment) as units, deployment.worker() as first:
         _owns_all(first)
         with deployment.worker() as second:
@@ -30,7 +31,7 @@ def test_a_worker_joins_and_leaves(bootstrap: str, deploy: Callable[..., Deploym
 
 
 def test_a_killed_worker_is_replaced(apache: ApacheKafka, deploy: Callable[..., Deployment]) -> None:
-    deployment = deploy(apache.bootstrap)
+    deployment = deploy(apache.bootstrap, out_of_orderness=OUT_OF_ORDERNESS)
     with _traffic(deployment) as units, deployment.worker() as first:
         _owns_all(first)
         with deployment.worker() as second:
@@ -43,7 +44,7 @@ def test_a_killed_worker_is_replaced(apache: ApacheKafka, deploy: Callable[..., 
 
 def test_a_worker_that_hung_is_fenced(apache: ApacheKafka, deploy: Callable[..., Deployment]) -> None:
     """It wakes after another has gone on with its partition, publishes nothing of its own, and works on."""
-    deployment = deploy(apache.bootstrap)
+    deployment = deploy(apache.bootstrap, out_of_orderness=OUT_OF_ORDERNESS)
     with _traffic(deployment) as units, deployment.worker() as first:
         _owns_all(first)
         with deployment.worker() as second:

@@ -7,8 +7,11 @@ import pytest
 
 from contracts.errors import DamagedFile, Fenced
 from pipeline.checkpoint import LINGER, STEPS
+from sinks.archives import CLOSES_LISTED, archived
 from sinks.lineage import Lineage
+from sinks.manifest import Close
 from tests.pipeline.lab import HOUR, Lab, exposure, outcome
+from tests.sinks.rows import stamp
 
 
 class Died(Exception):
@@ -186,6 +189,24 @@ def test_litter_of_a_dead_writer_goes_once_its_number_is_taken() -> None:
     lab.checkpoint(owner, close=True)
     assert not lab.storage.list("staging")
     assert set(lab.storage.list("segments")) == owner.base.live()
+
+
+def test_archives_stay_if_a_manifest_names_them_or_may_do_so_yet() -> None:
+    """One whose number another writer has taken goes."""
+    lab = lab_with_a_day()
+    writer = lab.writer()
+    many = tuple(
+        Close(seq=seq, closed_through=0, allowed_lateness=0, next_offsets={}) for seq in range(CLOSES_LISTED + 1)
+    )
+    writer.base = writer.base.model_copy(update={"closes": many})
+    for seq, dead in (1, "dead"), (2, "beef"):
+        archived(lab.storage, writer.base, stamp(seq, partition=0, writer=dead))
+    lab.read_all(writer)
+    lab.checkpoint(writer, close=True)
+    [named] = [archive.name for archive in writer.base.archives]
+    assert set(lab.storage.list("archives")) == {named, "archives/p00000/000000000002-beef.closes.parquet"}
+    lab.checkpoint(writer, close=True)
+    assert lab.storage.list("archives") == [named]
 
 
 def test_a_segment_that_was_let_go_stays_for_running_queries() -> None:

@@ -80,6 +80,14 @@ def test_closing_windows_needs_an_end(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "--close-windows goes with --stop-at-end" in complaint(capsys)
 
 
+@pytest.mark.parametrize("start", ["exposures", "exposures:0", "exposures:0:x", "elsewhere:0:1"])
+def test_an_audit_starts_at_an_offset_of_a_topic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start: str
+) -> None:
+    assert evidence(monkeypatch, "verify", "--from", start) == Exit.USAGE
+    assert f"--from {start}: give topic:partition:offset" in complaint(capsys)
+
+
 def test_a_broken_flag_file_is_named_by_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,11 +11,12 @@ import pytest
 from contracts.errors import LakeError
 from pipeline.verify.audit import audit
 from pipeline.verify.report import CHECKS
+from pipeline.verify.topics import LaterTopics
 from sinks.lineage import Lineage
 from sinks.manifest import Close, Stopped
 from sinks.storage import MemoryStorage
 from tests.pipeline.auditing import audited, busy_lab, newest, replace_manifest, rewrite, topics_of, wrong
-from tests.pipeline.lab import Lab, exposure, outcome
+from tests.pipeline.lab import TOPICS, Lab, exposure, outcome
 
 
 @pytest.fixture
@@ -330,8 +331,31 @@ def test_where_retention_has_eaten_the_input_it_says_what_it_could_not_do(lab: L
     found = audit(lab.storage, type(topics)(logs, first={("outcomes", 0): 2}))
     assert found.clean
     (facts,) = [check for check in found.checks if check.name == "facts"]
-    assert "retention was faster" in facts.undone[0]
+    assert "outcomes [0] is read from offset 2 on" in facts.undone[0]
+    assert facts.counts == {"units left out": 2, "compared": 1}
     assert "not (fully) checked: input, refused, facts" in [*found.lines()][-1]
+
+
+def test_units_without_an_earlier_record_are_compared_from_given_offsets_on(lab: Lab) -> None:
+    """Of the facts of u1, u2 and u3, that of u3 has no record before the offset, and is not what it should be."""
+    rewrite(lab, "facts", lambda rows: [{**row, "exposures": 7} for row in rows.to_pylist()])
+    topics = LaterTopics(topics_of(lab), {("outcomes", 0): 2})
+    found = audit(lab.storage, topics)
+    assert wrong(found) == {"facts": {"differ": 1}}
+    (facts,) = [check for check in found.checks if check.name == "facts"]
+    assert "unit 'u3'" in facts.examples[0]
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 99])
+def test_a_sound_lake_is_clean_from_any_offset_on(lab: Lab, start: int) -> None:
+    heard: list[tuple[int, int]] = []
+    topics = LaterTopics(topics_of(lab), {(topic, 0): start for topic in TOPICS})
+    found = audit(lab.storage, topics, progress=lambda done, total: heard.append((done, total)))
+    assert found.clean
+    assert heard[-1] == (13, 13)
+    assert [check.name for check in found.checks if check.undone] == (
+        ["input", "refused", "facts", "events", "unjoined", "open", "copies"] if start else []
+    )
 
 
 @pytest.mark.parametrize("gone", ["exposures", "exposures.dlq"])
