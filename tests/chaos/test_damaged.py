@@ -92,7 +92,7 @@ def test_whoever_needs_a_damaged_file_names_it(lake: Lake, tmp_path: Path) -> No
     noticed: set[str] = set()
     for file in sorted(path for path in lake.root.rglob("*") if path.is_file()):
         name = file.relative_to(lake.root).as_posix()
-        if name.startswith("tables/"):
+        if name.startswith(("tables/", ".locks/")):  # of tables below; a lock is an empty file
             continue
         for number, left in enumerate(damages(file.read_bytes(), rng)):
             copy = tmp_path / f"{len(noticed)}-{number}"

@@ -157,11 +157,11 @@ def test_the_new_files_are_sorted_and_of_the_schema() -> None:
     lab = lab_with_small_files()
     writer = lab.writer()
     lab.compact(writer)
-    for table, order in ORDERS.items():
+    for table, schema in TABLES.items():
         (name,) = lab.storage.list(f"tables/{table}/dt=2026-06-07")
         rows = pq.read_table(BytesIO(lab.storage.read(name)))
-        assert rows.schema.equals(TABLES[table])
-        keys = [(row.get("flag_key"), row[order.time]) for row in rows.to_pylist()]
+        assert rows.schema.equals(schema)
+        keys = [(row.get("flag_key"), row[ORDERS[table].time]) for row in rows.to_pylist()]
         assert keys == sorted(keys)
 
 
@@ -246,7 +246,7 @@ def archive_all(storage: MemoryStorage, writer: Writer) -> None:
     replace_manifest(storage, writer.base)
 
 
-@pytest.mark.parametrize("table", [*ORDERS])
+@pytest.mark.parametrize("table", [*TABLES])
 def test_a_changed_input_is_noticed_and_nothing_is_replaced(table: str) -> None:
     lab = lab_with_small_files()
     writer = lab.writer()
