@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from contracts.errors import ContractError, DamagedFile, Fenced
 from contracts.flags import Contract, load_contract
-from pipeline.close import Closed, Due, Horizon, close, close_through
+from pipeline.close import Closed, Decided, Due, Horizon, Source, close, close_through
 from pipeline.letters import Sender
 from pipeline.outbox import Letter
 from pipeline.partition import Frozen, Refused
@@ -243,19 +243,20 @@ class Checkpointer:
 
     def _segments_after(self, base: Manifest, closed: Closed, due: Due, stamp: Stamp) -> list[SegmentRef]:
         """Return the segments that later closes need, all of them old now; what is written anew is one more."""
-        rest: list[pa.Table] = []
+        rest: list[tuple[Source, Decided]] = []
         old, new = _judged(base)
         stay = [segment for segment in old if not may_leave(segment, closed.horizons)]
         for place, (source, decided) in enumerate(zip(due.new, closed.decided, strict=True)):
-            if place < len(new) and may_stay(new[place].rows, decided):
-                stay.append(new[place])
-            else:
-                rest.append(remaining(events_of(source), decided))
+            segment = new[place] if place < len(new) else None
+            if segment is not None and may_stay(segment.rows, decided):
+                stay.append(segment)
+            elif segment is None or len(decided.rows) < segment.rows:  # else there is nothing to read it for
+                rest.append((source, decided))
         for part, group in enumerate(merge_plan(stay), start=1):
             kept = [segment for segment in stay if segment not in group]
             sources = [self._storage.source(segment.name) for segment in group]
             stay = self._with_segment(kept, undecided(sources, closed.horizons), stamp, part)
-        return self._with_segment(stay, rest, stamp)
+        return self._with_segment(stay, (remaining(events_of(source), decided) for source, decided in rest), stamp)
 
     def _merged_residue(
         self, residue: list[ResidueRef], horizons: Mapping[str, Horizon], due: Due, stamp: Stamp

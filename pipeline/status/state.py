@@ -26,7 +26,10 @@ RANK: Final[Mapping[State, int]] = {"stopped": 0, "waits": 1, "new": 2, "moves":
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition. `lag` counts by topic what is not in the lake; none where the brokers do not answer."""
+    """One partition. `lag` counts by topic what is not in the lake; none where the brokers do not answer.
+
+    `state_bytes` is what the next close reads: the open events, and some that are decided already.
+    """
 
     number: int
     state: State
@@ -107,7 +110,7 @@ def partition_status(
         lag=lag,
         watermark=manifest.watermark,
         closed_through=manifest.closed_through,
-        open_events=sum(segment.rows for segment in manifest.segments),
+        open_events=_open_events(manifest),
         state_bytes=sum(file.size for file in (*manifest.segments, *manifest.residue)),
     )
 
@@ -118,6 +121,12 @@ def totals_of(manifests: Sequence[Manifest]) -> dict[str, int]:
     for manifest in manifests:
         totals.update(manifest.totals)
     return dict(sorted(totals.items()))
+
+
+def _open_events(manifest: Manifest) -> int:
+    """Return how many of the offsets read have no fate yet; segments may hold decided events beside them."""
+    read = sum(topic.next_offset - topic.first_offset for topic in manifest.topics.values())
+    return read - sum(count for fate, count in manifest.totals.items() if fate != "facts")
 
 
 def _judged(manifest: Manifest, lag: Mapping[str, int] | None, age: int, overdue: int) -> tuple[State, str]:

@@ -81,6 +81,18 @@ def test_the_numbers_are_those_of_the_manifest(manifest: Manifest) -> None:
     assert (found.watermark, found.closed_through) == (manifest.watermark, None)
 
 
+def test_decided_events_are_not_open_wherever_they_lie() -> None:
+    lab = Lab()
+    lab.publish("exposures", *(exposure(f"u{number}", 0) for number in range(2)), exposure("u9", 30), b"{")
+    lab.publish("exposures", *(exposure(f"v{number}", 30) for number in range(3)))
+    writer = lab.writer()
+    lab.read_all(writer)
+    lab.checkpoint(writer, close=False)
+    lab.checkpoint(writer, close=True)
+    assert [segment.rows for segment in writer.base.segments] == [6], "two of them decided"
+    assert stands(writer.base).open_events == 4
+
+
 def test_a_partition_without_a_checkpoint_is_new() -> None:
     found = stands(None, ends(exposures=5))
     assert (found.state, found.checkpoint, found.lag) == ("new", None, {"exposures": 5, "outcomes": 0, "guardrails": 0})
