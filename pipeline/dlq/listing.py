@@ -85,7 +85,7 @@ class Listing:
         return sorted(self._groups.values(), key=lambda each: (-each.count, each.topic, each.reason, each.flag or ""))
 
     def lines(self) -> list[str]:
-        """Return a table for a terminal, a line about copies if there are any, or one line where there are no letters."""
+        """Return a table for a terminal, and a line about copies if there are any; one line without letters."""
         groups = self.groups()
         if not groups:
             return ["no dead letters"]
