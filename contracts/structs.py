@@ -5,6 +5,7 @@ knows more than the model, namely the metric names of outcomes and the few value
 neither a search nor a new string. It learns them from records that the model accepted, up to a bound.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from types import NoneType, UnionType
@@ -45,9 +46,9 @@ class FastReader:
     decode: Callable[[bytes], Struct]
 
     def __init__(self, kind: Kind, metrics: Iterable[str] = ()) -> None:
-        """Know these metric names from the start (of outcomes alone)."""
+        """Know these metric names from the start (of outcomes alone), but for those that JSON must escape."""
         self._model = MODELS[kind]
-        self.metrics: tuple[str, ...] = tuple(sorted(set(metrics))) if kind == "outcome" else ()
+        self.metrics: tuple[str, ...] = tuple(sorted(filter(_plain, set(metrics)))) if kind == "outcome" else ()
         self._most_metrics = len(self.metrics) + _MOST_METRICS
         self._values: dict[str, set[str]] = {
             name: {_NOT_LEARNED_YET} for name in _NAMES if name in self._model.model_fields
@@ -63,7 +64,7 @@ class FastReader:
                 values.add(value)
                 changed = True
         if isinstance(event, Outcome):
-            new = sorted(set(event.metrics).difference(self.metrics))
+            new = sorted(filter(_plain, set(event.metrics).difference(self.metrics)))
             if new and len(self.metrics) + len(new) <= self._most_metrics:
                 self.metrics = (*self.metrics, *new)
                 changed = True
@@ -100,7 +101,12 @@ class FastReader:
             self._model.__name__, fields, rename=wire, kw_only=True, forbid_unknown_fields=True, gc=False
         )
         self.wide = msgspec.defstruct(
-            f"Wide{self._model.__name__}", [("others", dict[str, float])], bases=(self._struct,), kw_only=True, gc=False
+            f"Wide{self._model.__name__}",
+            [("others", dict[str, float])],
+            bases=(self._struct,),
+            rename={"others": ""},  # the one name that no metric has
+            kw_only=True,
+            gc=False,
         )
         self.decode = msgspec.json.Decoder(self._struct).decode
 
@@ -113,6 +119,11 @@ class FastReader:
             kind = Literal[tuple(sorted(values))]
             kind = kind | None if not info.is_required() else kind
         return (name, kind) if info.is_required() else (name, kind, None)
+
+
+def _plain(name: str) -> bool:
+    """Return whether JSON has the name without escapes, as a struct needs it; only the model reads others."""
+    return json.dumps(name, ensure_ascii=False) == f'"{name}"'
 
 
 def _fast(hint: Any) -> Any:  # noqa: ANN401 -- types are values here

@@ -26,6 +26,7 @@ from contracts.errors import (
 )
 from pipeline.dlq.cli import dlq_app
 from pipeline.settings import load
+from pipeline.terminal import safe
 
 __all__ = ["Exit", "app", "main", "shown_progress"]
 
@@ -84,7 +85,7 @@ def _errors() -> Iterator[None]:
 
 
 def _fail(error: EvidenceError, code: Exit) -> None:
-    print(f"evidence: {error}", file=sys.stderr)  # noqa: T201
+    print(f"evidence: {safe(str(error))}", file=sys.stderr)  # noqa: T201 - DuckDB's errors quote values of records
     sys.exit(code)
 
 

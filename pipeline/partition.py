@@ -120,6 +120,7 @@ class Partition:
             watermark=manifest.watermark if manifest else None,
         )
         self._breakers = {topic: Breaker(rules.breaker) for topic in kinds}
+        self._complaints = dict.fromkeys(kinds, "")  # what was wrong with the last record that was refused
         self._buffer = _Buffer()
 
     @property
@@ -258,7 +259,9 @@ class Partition:
     def _watch(self, topic: str, records: Sequence[Record], refused: Sequence[Refusal], now: int) -> None:
         if self.stopped is not None:
             return
+        if refused:
+            self._complaints[topic] = refused[-1].message
         places = {record.offset: place for place, record in enumerate(records)} if refused else {}
         why = self._breakers[topic].observe(len(records), [places[refusal.record.offset] for refusal in refused])
         if why is not None:
-            self.stopped = Stopped(reason=why, topic=topic, at=now, details=refused[-1].message)
+            self.stopped = Stopped(reason=why, topic=topic, at=now, details=self._complaints[topic])

@@ -17,8 +17,10 @@ from pipeline.verify.topics import Record
 __all__ = ["KafkaReader"]
 
 _AT_ONCE: Final = 5_000  # records handed on together
+_PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 30.0  # without a record, or the news that there are no more
-_PASSING: Final = {Code._TRANSPORT, Code._ALL_BROKERS_DOWN, Code._TIMED_OUT}  # noqa: SLF001 - public in all but name
+_MOVING: Final = {Code.NOT_LEADER_FOR_PARTITION, Code.LEADER_NOT_AVAILABLE}  # of a new topic too, for a moment
+_PASSING: Final = {Code._TRANSPORT, Code._ALL_BROKERS_DOWN, Code._TIMED_OUT} | _MOVING  # noqa: SLF001 - public in all but name
 _LOST: Final = {Code.OFFSET_OUT_OF_RANGE, Code._AUTO_OFFSET_RESET}  # noqa: SLF001
 
 
@@ -72,13 +74,22 @@ class KafkaReader:
             # all topics, for to ask for one by its name may make it
             described = self._consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
             return {
-                partition: Bounds(
-                    *self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-                )
+                partition: self._span(TopicPartition(topic, partition))
                 for partition in (sorted(described.partitions) if described is not None else ())
             }
         except KafkaException as error:
             raise _fault(f"read the offsets of {topic}", error.args[0]) from None
+
+    def _span(self, partition: TopicPartition) -> Bounds:
+        """Return the bounds of one partition, asking again while its leader moves."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return Bounds(*self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S))
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_PAUSE_S)
 
     def read(self, spans: Mapping[tuple[str, int], Bounds]) -> Iterator[list[tuple[Place, Record]]]:
         """See `Reader.read`."""

@@ -85,7 +85,7 @@ class Listing:
         return sorted(self._groups.values(), key=lambda each: (-each.count, each.topic, each.reason, each.flag or ""))
 
     def lines(self) -> list[str]:
-        """Return a table for a terminal; one line where there are no letters."""
+        """Return a table for a terminal, and a line about copies if there are any; one line without letters."""
         groups = self.groups()
         if not groups:
             return ["no dead letters"]
@@ -93,13 +93,15 @@ class Listing:
         rows = [heads, *(_cells(group) for group in groups)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
         numbers = {"count", "a minute"}
-        return [
+        copies = [f"{self.repeated:,} more are copies of these, which are not counted"] if self.repeated else []
+        table = [
             "  ".join(
                 cell.rjust(width) if head in numbers else cell.ljust(width)
                 for cell, width, head in zip(row, widths, heads, strict=True)
             ).rstrip()
             for row in rows
         ]
+        return table + copies
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the groups for machines."""

@@ -66,7 +66,9 @@ def _head(status: Status) -> Text:
     counts = {state: sum(p.state == state for p in status.partitions) for state in RANK}
     told = ", ".join(f"{count} {_PLURAL[state]}" for state, count in counts.items() if count) or "no partition yet"
     head = Text(f"{format_time(status.now)[:19]}Z  lake {status.lake}, group {status.group}, {status.brokers}\n", "dim")
-    return head.append(told, "bold green" if status.fine else "bold red")
+    if status.unreachable:  # what waits in the topics is not known then, only what the lake says
+        told += "; no broker answers"
+    return head.append(told, "bold green" if status.fine and not status.unreachable else "bold red")
 
 
 _PLURAL: Final[dict[State, str]] = {"moves": "move", "new": "new", "stopped": "stopped", "waits": "wait"}

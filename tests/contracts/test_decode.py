@@ -445,6 +445,20 @@ def test_headers_differ_from_record_to_record() -> None:
     assert decode("outcome", *records).events["headers"].to_pylist() == [None, [{"key": "a", "value": b"1"}], None]
 
 
+@pytest.mark.parametrize("name", ["others", "metric_0", 'cost "net"', "cost\\net", "cost\nnet", "\x1b[2J", "\0", "ü"])
+def test_a_metric_may_have_any_name(name: str) -> None:
+    """A struct cannot have each of them; whatever one outcome is named, those after it are read as before."""
+    known = load_contract(EXAMPLE.replace("latencyMs", json.dumps(name)), "flag.yaml")
+    for book in (BOOK, ContractBook([known])):
+        decoder = Decoder(book, 1 << 20, MAX_FUTURE)
+        records = [record("outcome", 0, **{name: 7}), record("outcome", 1), record("outcome", 2, **{name: 8})]
+        for each in records:
+            decoded = decoder.decode("outcome", "outcomes", [each], NOON)
+            check(decoded, [each])
+            told = json.loads(each.value or b"")
+            assert row(decoded)["values"] == {field: told[field] for field in told if not isinstance(told[field], str)}
+
+
 def test_metrics_beyond_those_that_are_learned_are_kept_too() -> None:
     """A service that puts an identifier into the name of a metric is slow, not wrong."""
     records = [record("outcome", offset, **{f"latency_{offset}": offset}) for offset in range(200)]

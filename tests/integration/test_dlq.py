@@ -17,6 +17,7 @@ from pipeline.dlq.kafka import KafkaReader
 from pipeline.dlq.places import Place
 from pipeline.dlq.reading import Bounds
 from pipeline.preflight import DLQ_SUFFIX
+from pipeline.topics import create_beside
 from tests.commands import environment, running
 from tests.integration.deployment import Deployment, exposure, outcome, pair
 from tests.pipeline import lab
@@ -131,3 +132,12 @@ def test_records_that_are_deleted_while_they_are_read_are_said(on_apache: Deploy
             list(reader.read({(on_apache.topic("outcome"), 0): Bounds(1_000, 1_001)}))
         assert reader.bounds("nowhere") == {}
         assert reader.topic_id("nowhere") is None
+
+
+def test_a_topic_that_was_just_made_can_be_read(on_apache: Deployment) -> None:
+    """Its leader is known before it answers; letters are parked in such a topic."""
+    beside = on_apache.topic("outcome")
+    with KafkaReader(on_apache.settings.librdkafka()) as reader:
+        for name in (f"{beside}-{number}" for number in range(8)):
+            create_beside(on_apache.settings, name, beside)
+            assert set(reader.bounds(name).values()) == {Bounds(0, 0)}

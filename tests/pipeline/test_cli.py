@@ -151,3 +151,15 @@ def test_values_can_do_nothing_to_a_terminal(
     told = capsys.readouterr().out
     assert "[31mred" in told
     assert not {"\x1b", "\u202e"} & set(told)
+
+
+def test_errors_can_do_nothing_to_a_terminal(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DuckDB's quote the value that it cannot convert."""
+    lake(home)
+    hostile = "CAST(chr(27) || '[31mred' || chr(8238) AS INTEGER)"
+    assert evidence(monkeypatch, "query", f"SELECT {hostile}") == Exit.WRONG
+    told = complaint(capsys)
+    assert r"\x1b[31mred\u202e" in told
+    assert not {"\x1b", "\u202e"} & set(told)

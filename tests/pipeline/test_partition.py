@@ -192,6 +192,18 @@ def test_a_breaker_stops_the_partition_and_says_why() -> None:
     assert (stopped.topic, stopped.reason, stopped.at) == ("exposures", "3 records in a row were refused", NOON)
 
 
+def test_a_batch_of_valid_records_may_bring_the_share_to_its_minimum() -> None:
+    """Then it is the last refusal before it that tells what is wrong."""
+    bench = Bench(breaker=Limits(0.5, 4, 100))
+    bench.read("exposures", Record(0, b"{"), Record(1, b"["))
+    told = bench.sent[-1].headers
+    bench.read("exposures", Record(2, exposure(MINE, 0)), Record(3, exposure(MINE, 1)))
+    stopped = bench.partition.freeze(0).stopped
+    assert stopped is not None
+    assert (stopped.topic, stopped.reason) == ("exposures", "2 of the last 4 records were refused")
+    assert ("__dlq.errors.message", stopped.details.encode()) in told
+
+
 def test_misplaced_records_trip_no_breaker() -> None:
     """They are told by their partitioner, and joined where they belong."""
     bench = Bench(breaker=Limits(0.5, 2, 2))

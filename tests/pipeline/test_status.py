@@ -174,6 +174,7 @@ def test_a_narrow_terminal_loses_no_word(manifest: Manifest) -> None:
 def test_brokers_that_do_not_answer_are_told(manifest: Manifest) -> None:
     lines = shown(status(stands(manifest, None), letters=None, unreachable="no Kafka broker answers at localhost:9092"))
     assert "no Kafka broker answers at localhost:9092" in lines
+    assert lines[1] == "1 move; no broker answers", "what the lake says is not all that there is"
     assert lines[5].split()[:2] == ["0", "moves"]
 
 

@@ -151,6 +151,7 @@ def test_letters_are_counted_by_topic_reason_and_flag_each_origin_once() -> None
     head, row, *_ = listing.lines()
     assert head.split()[:4] == ["topic", "reason", "flag", "count"]
     assert "control 67%, candidate 33%" in row
+    assert listing.lines()[-1].startswith("4 more are copies")
     assert listing.as_json()[0]["latest"] == "outcomes/0/1"
 
 
