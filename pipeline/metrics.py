@@ -141,7 +141,7 @@ METRICS: Final[Mapping[MetricName, Definition]] = {
     "evidence_open_events": Definition(
         "gauge",
         ("partition",),
-        "Rows of the live segments and of memory: the undecided events, and some that are decided already.",
+        "Events without a fate yet, in the lake and in memory.",
         "Grows with traffic times window; if without end, the watermark is held.",
     ),
     "evidence_state_bytes": Definition(
@@ -363,7 +363,7 @@ def _of_partitions(worker: WorkerSnapshot) -> Iterator[Metric]:
         "evidence_watermark_timestamp_seconds": lambda p: None if p.watermark is None else p.watermark / _MICRO,
         "evidence_watermark_lag_seconds": lambda p: None if p.watermark is None else (now - p.watermark) / _MICRO,
         "evidence_closed_through_timestamp_seconds": lambda p: p.closed_through and p.closed_through / _MICRO,
-        "evidence_open_events": lambda p: p.state_rows + p.buffered_rows,
+        "evidence_open_events": lambda p: p.open_events + p.buffered_rows,
         "evidence_state_bytes": lambda p: p.state_bytes,
         "evidence_buffered_bytes": lambda p: p.buffered_bytes,
         "evidence_checkpoint_age_seconds": lambda p: p.waiting_for / _MICRO,

@@ -65,8 +65,8 @@ class PartitionSnapshot:
     """One partition that is assigned to the worker.
 
     `waiting_for` is how long the oldest news has waited to be in the lake, 0 where there are none; `trouble` is what
-    keeps them out of it, where that is known. `state_rows` and `state_bytes` are those of the files that the next close
-    reads.
+    keeps them out of it, where that is known. `open_events` counts those in the lake without a fate, `state_bytes` the
+    bytes of the files that the next close reads.
     """
 
     number: int
@@ -76,7 +76,7 @@ class PartitionSnapshot:
     closed_through: int | None
     buffered_rows: int
     buffered_bytes: int
-    state_rows: int
+    open_events: int
     state_bytes: int
     waiting_for: int
     trouble: str

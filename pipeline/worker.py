@@ -130,7 +130,7 @@ class _Owned:
             closed_through=base.closed_through,
             buffered_rows=partition.buffered_rows,
             buffered_bytes=partition.buffered_bytes,
-            state_rows=sum(segment.rows for segment in base.segments),
+            open_events=base.open_events,
             state_bytes=sum(file.size for file in files),
             waiting_for=partition.age(mono) if self.freezing is None else mono - self.freezing,
             trouble=self.trouble or letters,

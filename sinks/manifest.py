@@ -198,6 +198,12 @@ class Manifest(_Part):
     """How many offsets have had each fate since the chain began."""
     stopped: Stopped | None = None
 
+    @property
+    def open_events(self) -> int:
+        """How many of the offsets read have no fate yet; segments may hold decided events beside them."""
+        read = sum(topic.next_offset - topic.first_offset for topic in self.topics.values())
+        return read - sum(count for fate, count in self.totals.items() if fate != "facts")
+
     def live(self) -> frozenset[str]:
         """Return the names of the segments and residue that the next close reads."""
         return frozenset(file.name for file in (*self.segments, *self.residue))

@@ -110,7 +110,7 @@ def partition_status(
         lag=lag,
         watermark=manifest.watermark,
         closed_through=manifest.closed_through,
-        open_events=_open_events(manifest),
+        open_events=manifest.open_events,
         state_bytes=sum(file.size for file in (*manifest.segments, *manifest.residue)),
     )
 
@@ -121,12 +121,6 @@ def totals_of(manifests: Sequence[Manifest]) -> dict[str, int]:
     for manifest in manifests:
         totals.update(manifest.totals)
     return dict(sorted(totals.items()))
-
-
-def _open_events(manifest: Manifest) -> int:
-    """Return how many of the offsets read have no fate yet; segments may hold decided events beside them."""
-    read = sum(topic.next_offset - topic.first_offset for topic in manifest.topics.values())
-    return read - sum(count for fate, count in manifest.totals.items() if fate != "facts")
 
 
 def _judged(manifest: Manifest, lag: Mapping[str, int] | None, age: int, overdue: int) -> tuple[State, str]:

@@ -37,7 +37,7 @@ def read(settings: Settings, count: int) -> list[Message]:
     consumer.assign([TopicPartition(name, p, 0) for name in settings.topics for p in range(PARTITIONS)])
     try:
         records: list[Message] = []
-        while len(records) < count and (more := consumer.consume(count - len(records), timeout=10.0)):
+        while len(records) < count and (more := consumer.consume(count - len(records), timeout=30.0)):
             records += more
         return records
     finally:

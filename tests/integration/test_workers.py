@@ -13,7 +13,7 @@ from tests.integration.deployment import Deployment, RunningWorker, pair
 
 PAUSE_S = 0.01  # between two units
 UNITS_PER_HOUR = 20  # of event time: windows close all the time, once some seconds have passed
-OUT_OF_ORDERNESS = "26h"  # the word that a topic is at its end counts for 10 s, in which up to 50 h of event time pass
+OUT_OF_ORDERNESS = "40h"  # the word that a topic is at its end counts for 10 s, in which up to 50 h of event time pass
 
 
 def test_a_worker_joins_and_leaves(bootstrap: str, deploy: Callable[..., Deployment]) -> None:

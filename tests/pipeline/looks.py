@@ -26,7 +26,7 @@ def partition(number: int = 0, **changes: Any) -> PartitionSnapshot:  # noqa: AN
         "closed_through": NOON - 5 * MINUTE,
         "buffered_rows": 0,
         "buffered_bytes": 0,
-        "state_rows": 0,
+        "open_events": 0,
         "state_bytes": 0,
         "waiting_for": 0,
         "trouble": "",

@@ -79,7 +79,7 @@ def test_a_snapshot_becomes_gauges_in_base_units() -> None:
         watermark=NOON - HOUR,
         buffered_rows=2,
         buffered_bytes=20,
-        state_rows=5,
+        open_events=5,
         state_bytes=50,
         waiting_for=1_500_000,
     )
