@@ -20,6 +20,7 @@ from pipeline.publish import publish, run_traffic
 from pipeline.settings import Settings
 
 PARTITIONS: Final = 3
+CONSUMERS: Final = 3  # on a machine with much else to do, one was seen to stop short of the end
 NOW: Final = 1_780_000_000_000_000
 CONTRACT: Final = load_contract(EXAMPLE.read_text(), str(EXAMPLE))
 
@@ -32,12 +33,21 @@ def settings(bootstrap: str, settings_for: Callable[..., Settings]) -> Settings:
 
 
 def read(settings: Settings, count: int) -> list[Message]:
-    """Return `count` records of the three topics."""
+    """Return `count` records of the three topics; a consumer that stands still before it has them is replaced."""
+    records: list[Message] = []
+    for _ in range(CONSUMERS):
+        records = _read(settings, count)
+        if len(records) == count:
+            break
+    return records
+
+
+def _read(settings: Settings, count: int) -> list[Message]:
     consumer = Consumer({**settings.librdkafka(), "group.id": uuid.uuid4().hex})
     consumer.assign([TopicPartition(name, p, 0) for name in settings.topics for p in range(PARTITIONS)])
     try:
         records: list[Message] = []
-        while len(records) < count and (more := consumer.consume(count - len(records), timeout=30.0)):
+        while len(records) < count and (more := consumer.consume(count - len(records), timeout=10.0)):
             records += more
         return records
     finally:
