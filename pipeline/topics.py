@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
@@ -32,6 +32,7 @@ __all__ = [
     "Made",
     "TopicState",
     "await_brokers",
+    "bystander",
     "check",
     "create",
     "create_beside",
@@ -98,6 +99,30 @@ class Made:
     topic: str
     partitions: int
     made: bool
+
+
+def bystander(config: Mapping[str, str | int], name: str) -> Consumer:
+    """Return a consumer of the client `name` that reads what it is assigned, joins no group and commits nothing.
+
+    It reads committed records alone, tells the end of a partition, and takes an offset that is gone for an error.
+    """
+    return Consumer(
+        {
+            **config,
+            "client.id": name,
+            "group.id": name,  # the client wants one; it is never joined
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "check.crcs": True,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": 20,  # an end is heard of no sooner, once a partition of a topic
+            "log_level": 0,  # what goes wrong is raised
+        }
+    )
 
 
 def await_brokers(config: Mapping[str, str | int], timeout_s: float = TIMEOUT_S) -> AdminClient:

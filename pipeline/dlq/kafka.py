@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
 
 from contracts.errors import KafkaError, KafkaUnavailable, OffsetsLost
 from pipeline.dlq.places import Place
 from pipeline.dlq.reading import Bounds
-from pipeline.topics import TIMEOUT_S, await_brokers
+from pipeline.topics import TIMEOUT_S, await_brokers, bystander
 from pipeline.verify.topics import Record
 
 __all__ = ["KafkaReader"]
@@ -30,23 +30,7 @@ class KafkaReader:
     def __init__(self, config: Mapping[str, str | int]) -> None:
         """Connect; `config` is what `Settings.librdkafka` gives. Raises KafkaUnavailable if no broker answers."""
         self._admin = await_brokers(config)
-        self._consumer = Consumer(
-            {
-                **config,
-                "client.id": "evidence-dlq",
-                "group.id": "evidence-dlq",  # the client wants one; it is never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "check.crcs": True,
-                "queued.max.messages.kbytes": 65_536,
-                "fetch.queue.backoff.ms": 10,
-                "fetch.wait.max.ms": 20,  # an end is heard of no sooner
-                "log_level": 0,  # what goes wrong is raised
-            }
-        )
+        self._consumer = bystander(config, "evidence-dlq")
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -7,7 +7,6 @@ from typing import Any, Final, Self
 
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
-    Consumer,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -15,7 +14,7 @@ from confluent_kafka import (
 from confluent_kafka import KafkaError as Code
 
 from contracts.errors import KafkaError, KafkaUnavailable, OffsetsLost
-from pipeline.topics import TIMEOUT_S, await_brokers
+from pipeline.topics import TIMEOUT_S, await_brokers, bystander
 from pipeline.verify.topics import Record
 
 __all__ = ["KafkaTopics"]
@@ -33,23 +32,7 @@ class KafkaTopics:
         """Connect; `config` is what `Settings.librdkafka` gives. Raises KafkaUnavailable if no broker answers."""
         self._admin = await_brokers(config)
         self._ids: dict[str, str | None] = {}
-        self._consumer = Consumer(
-            {
-                **config,
-                "client.id": "evidence-verify",
-                "group.id": "evidence-verify",  # the client wants one; it is never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "check.crcs": True,
-                "queued.max.messages.kbytes": 65_536,
-                "fetch.queue.backoff.ms": 10,
-                "fetch.wait.max.ms": 20,  # an end is heard of no sooner, once a partition of a topic
-                "log_level": 0,  # what goes wrong is raised
-            }
-        )
+        self._consumer = bystander(config, "evidence-verify")
 
     def __enter__(self) -> Self:
         """Return itself."""
