@@ -14,7 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.open_events import CONTRACT, HOUR, START, open_events
 from contracts.columns import EVENT, utf8
-from pipeline.close import Due, Horizon, Source, close
+from pipeline.close import Due, Horizon, close
+from pipeline.sources import Source
 
 
 def spread(first: int, count: int, hours: float, since: int = START) -> pa.Table:

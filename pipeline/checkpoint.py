@@ -27,18 +27,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain, starmap
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from contracts.errors import ContractError, DamagedFile, Fenced
 from contracts.flags import Contract, load_contract
-from pipeline.close import Closed, Decided, Due, Horizon, Source, close, close_through
+from pipeline.close import Closed, Decided, Due, Horizon, close, close_through
 from pipeline.letters import Sender
 from pipeline.outbox import Letter
 from pipeline.partition import Frozen, Refused
 from pipeline.segments import (
-    events_of,
     has_aged,
     is_new,
     may_leave,
@@ -69,6 +69,9 @@ from sinks.segments import write_merged, write_residue
 from sinks.storage import Storage
 from sinks.swaps import swap_tables
 from sinks.tables import REFUSED, stage_table
+
+if TYPE_CHECKING:
+    from pipeline.sources import Source
 
 __all__ = ["LINGER", "STEPS", "Checkpointer", "genesis", "reading", "settle"]
 
@@ -256,7 +259,7 @@ class Checkpointer:
             kept = [segment for segment in stay if segment not in group]
             sources = [self._storage.source(segment.name) for segment in group]
             stay = self._with_segment(kept, undecided(sources, closed.horizons), stamp, part)
-        return self._with_segment(stay, (remaining(events_of(source), decided) for source, decided in rest), stamp)
+        return self._with_segment(stay, chain.from_iterable(starmap(remaining, rest)), stamp)
 
     def _merged_residue(
         self, residue: list[ResidueRef], horizons: Mapping[str, Horizon], due: Due, stamp: Stamp

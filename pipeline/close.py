@@ -4,12 +4,14 @@
 schemas of the lake. No clock, no Kafka, and no files but the ones named in `Due`.
 """
 
+import atexit
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import numpy as np
@@ -17,6 +19,8 @@ import pyarrow as pa
 
 from contracts.columns import EVENT, utf8
 from contracts.errors import StorageUnavailable
+from pipeline import close_tables
+from pipeline.sources import PLACES, Places, Source
 from sinks import tables
 
 if TYPE_CHECKING:
@@ -24,24 +28,10 @@ if TYPE_CHECKING:
 
     from contracts.flags import Contract
 
-__all__ = ["DEAD_LETTERS", "Closed", "Decided", "Due", "Horizon", "Source", "close", "close_through"]
+__all__ = ["Closed", "Decided", "Due", "Horizon", "close", "close_through"]
 
-Source: TypeAlias = str | pa.Table
-"""Rows of a table: the path of a local Parquet file, or a table in memory (text columns plain or dictionary-coded)."""
-
-DEAD_LETTERS: Final = pa.schema(
-    [
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),
-        *(utf8(EVENT).field(name) for name in ("topic", "offset", "record_time", "key", "value", "headers")),
-    ]
-)
-"""What a close sends to the dead-letter topic: the record as it came, with the reason `late` or `no_exposure`."""
-
-_DECIDED: Final = pa.schema([("place", pa.int64()), ("forgotten", pa.bool_())])
 _NEVER: Final = -(2**62)  # before any event: no watermark yet
 _ROWS_A_BATCH: Final = 16_384  # Arrow offsets are 32 bits: small batches leave 128 KiB for each value
-_FILE: Final = 2**40  # more than the rows of any file
 _SCRIPT: Final = files(__package__).joinpath("close.sql")
 
 
@@ -84,7 +74,7 @@ class Decided:
     or by the closed window that has it, unless some are `forgotten`: then they must not be shown to it.
     """
 
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    rows: Places
     forgotten: bool
 
 
@@ -121,16 +111,18 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
         if horizon is None or horizon.longest_window < contract.window_us:
             raise ValueError(f"the horizon of {contract.flag_key} is shorter than the window of {contract.version}")
     with _script(due, memory_limit, temp_directory) as rows:
-        facts = rows("facts", tables.FACTS)
-        return Closed(
-            facts=facts,
-            events=rows("joined", tables.EVENTS),
-            unjoined=rows("unjoined", tables.UNJOINED),
-            residue=facts.select(tables.RESIDUE.names),
-            decided=_by_source(rows("decided", _DECIDED), range(len(due.old), len(due.old) + len(due.new))),
-            dead_letters=rows("dead_letters", DEAD_LETTERS),
-            horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
-        )
+        windows, joined, unjoined, decided = map(rows, ("facts", "joined", "unjoined", "decided"))
+    sources = [*due.old, *due.new]
+    facts = close_tables.facts(windows, sources, [*due.contracts.values()], _metric_names(due))
+    return Closed(
+        facts=facts,
+        events=close_tables.events(joined, sources, due.partition),
+        unjoined=close_tables.unjoined(unjoined, sources, due.partition),
+        residue=facts.select(tables.RESIDUE.names),
+        decided=_by_source(decided, range(len(due.old), len(sources))),
+        dead_letters=close_tables.dead_letters(unjoined, sources),
+        horizons={flag: _after(horizon, due) for flag, horizon in due.horizons.items()},
+    )
 
 
 def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = None) -> int | None:
@@ -139,7 +131,7 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
     It is the greatest event time, plus longest window and lateness, of any open event; `due.watermark` plays no part.
     """
     with _script(replace(due, watermark=_NEVER), memory_limit, temp_directory, every_unit=True) as rows:
-        greatest: int | None = rows("last_ripening", pa.schema([("ripens", pa.int64())]))["ripens"][0].as_py()
+        greatest: int | None = rows("last_ripening")["ripens"][0].as_py()
         return greatest
 
 
@@ -147,9 +139,9 @@ def _by_source(decided: pa.Table, sources: range) -> list[Decided]:
     places = decided["place"].to_numpy()
     order = np.argsort(places)
     places, forgotten = places[order], decided["forgotten"].to_numpy()[order]
-    ends = np.searchsorted(places, np.arange(sources.start, sources.stop + 1) * _FILE)
+    ends = np.searchsorted(places, np.arange(sources.start, sources.stop + 1) * PLACES)
     return [
-        Decided(places[first:end] - number * _FILE, bool(forgotten[first:end].any()))
+        Decided(places[first:end] - number * PLACES, bool(forgotten[first:end].any()))
         for number, (first, end) in zip(sources, pairwise(ends), strict=True)
     ]
 
@@ -164,16 +156,8 @@ def _after(horizon: Horizon, due: Due) -> Horizon:
 @contextmanager
 def _script(
     due: Due, memory_limit: str, temp_directory: str | None, *, every_unit: bool = False
-) -> "Iterator[Callable[[str, pa.Schema], pa.Table]]":
-    """Run the script over `due` and hand out the views it leaves, each cast to its schema."""
-    config: dict[str, Any] = {
-        "memory_limit": memory_limit,
-        "preserve_insertion_order": False,
-        "autoinstall_known_extensions": False,
-        "threads": 1,  # the worker reads on meanwhile on another core; a second one takes a tenth more CPU time in all
-    }
-    if temp_directory is not None:
-        config["temp_directory"] = temp_directory
+) -> "Iterator[Callable[[str], pa.Table]]":
+    """Run the script over `due` and hand out the rows of the views it leaves."""
     variables = {
         "partition": due.partition,
         "first_new": len(due.old),
@@ -183,7 +167,7 @@ def _script(
         "allowed_lateness": due.allowed_lateness,
         "every_unit": every_unit,
     }
-    with _short_of_room(memory_limit), duckdb.connect(config=config) as connection:
+    with _short_of_room(memory_limit), _engine(memory_limit, temp_directory).cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, value in variables.items():
             connection.execute(f"SET VARIABLE {name} = {value}")
@@ -193,10 +177,30 @@ def _script(
         _union(connection, "residue", due.residue, tables.RESIDUE)
         connection.execute(_SCRIPT.read_text(encoding="utf-8"))
 
-        def rows(view: str, schema: pa.Schema) -> pa.Table:
-            return _conform(connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH), schema)
+        def rows(view: str) -> pa.Table:
+            return connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH)
 
         yield rows
+
+
+@lru_cache(maxsize=1)
+def _engine(memory_limit: str, temp_directory: str | None) -> duckdb.DuckDBPyConnection:
+    """Return the database of which each close uses a connection of its own.
+
+    It is kept: as it ends, DuckDB gives free memory of the whole process back to the system.
+    """
+    config: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "threads": 1,  # the worker reads on meanwhile on another core; a second one takes a tenth more CPU time in all
+        "async_threads": 0,  # idle, they give memory back too
+    }
+    if temp_directory is not None:
+        config["temp_directory"] = temp_directory
+    engine = duckdb.connect(config=config)
+    atexit.register(_engine.cache_clear)  # what lives on at exit is reported as a leak
+    return engine
 
 
 @contextmanager
@@ -229,11 +233,11 @@ def _union(connection: duckdb.DuckDBPyConnection, view: str, sources: Sequence[S
             f"map_entries({name}) AS {name}" if pa.types.is_map(field.type) else name
             for name, field in zip(columns, schema, strict=True)
         ]
-        read += ["file_index AS source", f"file_index::BIGINT * {_FILE} + file_row_number AS place"]
+        read += ["file_index AS source", f"file_index::BIGINT * {PLACES} + file_row_number AS place"]
         scans.append(f"SELECT {', '.join(read)} FROM read_parquet([{quoted}])")  # noqa: S608 (columns are ours)
     for number, table in enumerate(_tables(sources, schema)):
         connection.register(f"{view}_{number}", _entries(table))
-        read = [*columns, f"(place // {_FILE})::UBIGINT AS source", "place"]
+        read = [*columns, f"(place // {PLACES})::UBIGINT AS source", "place"]
         scans.append(f"SELECT {', '.join(read)} FROM {view}_{number}")  # noqa: S608 (names are ours)
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(scans)}")
 
@@ -249,7 +253,7 @@ def _tables(sources: Sequence[Source], schema: pa.Schema) -> list[pa.Table]:
 
 
 def _placed(table: pa.Table, number: int) -> pa.Table:
-    return table.append_column("place", pa.array(np.arange(len(table)) + number * _FILE))
+    return table.append_column("place", pa.array(np.arange(len(table)) + number * PLACES))
 
 
 def _entries(table: pa.Table) -> pa.Table:
@@ -261,24 +265,6 @@ def _entries(table: pa.Table) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
-
-
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give the rows the schema; lists of entries become maps, without copying."""
-    columns = [
-        pa.chunked_array([_map(chunk, field.type) for chunk in column.chunks], field.type)
-        if pa.types.is_map(field.type)
-        else column.cast(field.type)
-        for column, field in zip(table.select(schema.names).columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _map(entries: pa.ListArray, kind: pa.MapType) -> pa.MapArray:
-    pairs = pa.StructArray.from_arrays(entries.values.flatten(), fields=[kind.key_field, kind.item_field])
-    return pa.Array.from_buffers(
-        kind, len(entries), entries.buffers()[:2], entries.null_count, entries.offset, children=[pairs]
-    )
 
 
 # ── The small tables of the script ────────────────────────────────────────────────────────────────────────────────────
@@ -312,7 +298,7 @@ _LADDER: Final = pa.schema(
 _METRIC: Final = pa.schema(
     [
         ("version", pa.int32()),
-        ("name", pa.string()),
+        ("number", pa.int32()),
         ("event", pa.string()),
         ("field", pa.string()),
         ("aggregate", pa.string()),
@@ -326,6 +312,7 @@ _HORIZON: Final = pa.schema(
 
 def _inputs(due: Due) -> dict[str, pa.Table]:
     contracts = list(enumerate(due.contracts.values()))
+    names = _metric_names(due)
     return {
         "contract": _table(_CONTRACT, (_contract(code, contract) for code, contract in contracts)),
         "route": _table(
@@ -340,13 +327,17 @@ def _inputs(due: Due) -> dict[str, pa.Table]:
         "metric": _table(
             _METRIC,
             (
-                (code, metric.name, metric.event, metric.field, metric.aggregate, metric.window_us)
+                (code, names.index(metric.name), metric.event, metric.field, metric.aggregate, metric.window_us)
                 for code, contract in contracts
                 for metric in contract.metrics
             ),
         ),
         "horizon": _table(_HORIZON, ((f, h.longest_window, h.decided_through) for f, h in due.horizons.items())),
     }
+
+
+def _metric_names(due: Due) -> list[str]:
+    return sorted({metric.name for contract in due.contracts.values() for metric in contract.metrics})
 
 
 def _contract(code: int, contract: "Contract") -> tuple[object, ...]:

@@ -8,14 +8,14 @@
 --   contract       one row a contract version; `version` is its number in this script
 --   route          one row a variation of a version: what it is to run
 --   ladder         one row a state of a version's experiment, valid in [begins, until)
---   metric         one row a metric of a version
+--   metric         one row a metric of a version; numbers have the order of the names
 --   horizon        one row a flag: its longest window, and the time through which old events are decided
 -- and, as variables, `first_new`, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`,
 -- `partition`, `never` (before any event) and `every_unit`: look at all units, not just at those for which something is
 -- decided.
 --
--- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `decided`, `dead_letters` and
--- `last_ripening`. Times are microseconds since the epoch, intervals half-open.
+-- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `decided` and `last_ripening`,
+-- which tell events by their `place`. Times are microseconds since the epoch, intervals half-open.
 
 CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
 CREATE TEMP MACRO crosses(a_start, a_end, b_start, b_end) AS a_start < b_end AND b_start < a_end;
@@ -350,12 +350,12 @@ plan AS (
     SELECT
         version AS opened_under, event,
         list({
-            name: name,
+            number: number,
             field: field,
             window_us: window_us,
             counts: aggregate = 'count',
             yes_or_no: aggregate IN ('any', 'all')
-        } ORDER BY name) AS metrics
+        } ORDER BY number) AS metrics
     FROM metric
     GROUP BY version, event
 ),
@@ -381,7 +381,7 @@ found AS (
         metric_window, t, tie, opened_under,
         [
             {
-                key: metric.name,
+                key: metric.number,
                 value: CASE
                     WHEN since_start >= metric.window_us THEN NULL
                     WHEN metric.counts THEN
@@ -427,7 +427,7 @@ aggregated AS (
             WHEN 'all' THEN min(value)
         END AS value
     FROM reading JOIN metric USING (version)
-    WHERE key = name
+    WHERE key = number
     GROUP BY metric_window, key, aggregate
 ),
 
@@ -463,15 +463,17 @@ WHERE
     AND this.variation <> other.variation
     AND crosses(this.starts, this.ends, other.starts, other.ends);
 
--- one row a joined exposure: what ran, and how it departs from the contract of its window
+-- one row a joined exposure: how it departs from the contract of its window
 CREATE TEMP VIEW run AS
 SELECT
-    record.*,
+    place,
     metric_window,
     opened_under,
     opens,
     t,
     starts,
+    record.attributes,
+    fallback_used,
     NOT fallback_used AND (
         coalesce(record.model_route <> route.model_route, false)
         OR coalesce(record.prompt_version <> route.prompt_version, false)
@@ -507,15 +509,13 @@ FROM run
 WHERE NOT opens
 GROUP BY metric_window;
 
--- one row a closing window
+-- one row a closing window, beside which its fact has what its opening exposure says
 CREATE TEMP VIEW facts AS
 WITH
 
 flagged AS (
     SELECT
         run.*,
-        contract.experiment_key,
-        contract.contract_version AS opening_version,
         contract.attributes AS kept_attributes,
         starts + window_us AS ends,
         ladder.state,
@@ -547,20 +547,14 @@ flagged AS (
 )
 
 SELECT
-    flag_key,
-    experiment_key,
-    unit_id,
-    assignment_unit,
-    variation,
+    place,
+    opened_under,
     state,
     make_timestamptz(starts) AS window_start,
     make_timestamptz(ends) AS window_end,
     make_timestamptz(last_exposure_at) AS last_exposure_at,
     exposures,
     fallbacks,
-    model_route,
-    prompt_version,
-    retrieval_profile,
     outcomes,
     guardrails,
     metrics,
@@ -581,63 +575,24 @@ SELECT
         WHEN attributes IS NULL THEN []
         WHEN kept_attributes IS NULL THEN attributes
         ELSE list_filter(attributes, lambda entry: list_contains(kept_attributes, entry.key))
-    END AS attributes,
-    opening_version AS contract_version
-FROM flagged
-ORDER BY flag_key, starts, unit_id, variation;
+    END AS attributes
+FROM flagged;
 
 
 -- ── What else is decided, and what is not ─────────────────────────────────────────────────────────────────────────────
 
--- one row a joined event
+-- one row a joined event; `window_variation` where that is another than its own
 CREATE TEMP VIEW joined AS
-SELECT
-    record.flag_key,
-    record.unit_id,
-    CASE WHEN is_mismatched THEN window_variation ELSE record.variation END AS fact_variation,
-    make_timestamptz(starts) AS window_start,
-    kind,
-    topic,
-    getvariable('partition') AS partition,
-    "offset",
-    event,
-    event_time,
-    record.variation,
-    is_mismatched AS mismatched,
-    coalesce("values", []) AS "values",
-    model_route,
-    prompt_version,
-    retrieval_profile,
-    fallback_used,
-    guardrail,
-    severity,
-    confirmed,
-    contract_version
-FROM record
-JOIN (SELECT place, starts, is_mismatched FROM fate WHERE fate = 'joined') USING (place)
+SELECT place, make_timestamptz(starts) AS window_start, is_mismatched AS mismatched, window_variation
+FROM fate
 LEFT JOIN (
     SELECT place, variation_name AS window_variation FROM mismatched JOIN variation USING (variation)
-) USING (place);
+) USING (place)
+WHERE fate = 'joined';
 
 -- one row an event that is decided and belongs to no fact
 CREATE TEMP VIEW unjoined AS
-SELECT
-    fate AS reason,
-    topic,
-    getvariable('partition') AS partition,
-    "offset",
-    event_time,
-    flag_key,
-    unit_id,
-    variation,
-    decode(value) AS value,
-    contract_version
-FROM record JOIN (SELECT place, fate FROM fate WHERE fate NOT IN ('joined', 'undecided')) USING (place);
-
--- one row an unjoined event that says that telemetry is broken
-CREATE TEMP VIEW dead_letters AS
-SELECT fate AS reason, 'close' AS stage, topic, "offset", record_time, key, value, headers
-FROM record JOIN (SELECT place, fate FROM fate WHERE fate IN ('late', 'no_exposure')) USING (place);
+SELECT place, fate::VARCHAR AS reason FROM fate WHERE fate NOT IN ('joined', 'undecided');
 
 -- one row a new event that is decided; `forgotten` where neither its time nor a closed window will tell so later
 CREATE TEMP VIEW decided AS

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contracts.columns import EVENT, TIMESTAMP, utf8
-from pipeline.close import Decided, Due, Horizon, Source
+from contracts.columns import TIMESTAMP
+from pipeline.close import Decided, Due, Horizon
+from pipeline.sources import Source, pieces
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.tables import RESIDUE
 
 __all__ = [
-    "events_of",
     "has_aged",
     "is_new",
     "may_leave",
@@ -34,8 +34,6 @@ __all__ = [
 
 _FANOUT: Final = 10  # files of one size class that become one of the next
 _CLASSES: Final = (4_000, 32_000, 250_000, 1_000_000)  # rows at which a size class ends; larger files stay
-
-_SEGMENT: Final = utf8(EVENT)
 
 
 class Sized(Protocol):
@@ -62,16 +60,13 @@ def may_stay(rows: int, decided: Decided) -> bool:
     return not decided.forgotten and 2 * len(decided.rows) <= rows
 
 
-def events_of(source: Source) -> pa.Table:
-    """Return all rows of a segment or buffer."""
-    return pq.read_table(source) if isinstance(source, str) else source
-
-
-def remaining(events: pa.Table, decided: Decided) -> pa.Table:
-    """Return the events, all rows of a source of the close, without those that it decided."""
-    keep = np.ones(len(events), np.bool_)
-    keep[decided.rows] = False
-    return events if keep.all() else events.filter(pa.array(keep))
+def remaining(source: Source, decided: Decided) -> Iterator[pa.Table]:
+    """Yield the events of a source of the close without those that it decided, some thousands at a time."""
+    first = 0
+    for events in pieces(source):
+        rows = decided.rows[slice(*np.searchsorted(decided.rows, (first, first + len(events))))] - first
+        yield events.filter(pa.array(~np.isin(np.arange(len(events)), rows))) if len(rows) else events
+        first += len(events)
 
 
 def may_leave(segment: SegmentRef, horizons: Mapping[str, Horizon]) -> bool:
@@ -103,10 +98,10 @@ def merge_plan(files: Sequence[_F]) -> list[list[_F]]:
 
 
 def undecided(sources: Iterable[Source], horizons: Mapping[str, Horizon]) -> Iterator[pa.Table]:
-    """Yield the events of old segments that may be undecided, a row group at a time."""
+    """Yield the events of old segments that may be undecided, some thousands at a time."""
     bounds = {flag: each.decided_through for flag, each in horizons.items() if each.decided_through is not None}
     for source in sources:
-        for events in _row_groups(source):
+        for events in pieces(source):
             yield events.filter(_after(events["event_time"], events["flag_key"], bounds))
 
 
@@ -130,15 +125,6 @@ def _after(times: pa.ChunkedArray, flags: pa.ChunkedArray, bounds: Mapping[str, 
         gone = pc.and_(pc.equal(flags, flag), pc.less_equal(times, pa.scalar(bound, TIMESTAMP)))
         keep = pc.and_not(keep, gone)
     return keep
-
-
-def _row_groups(source: Source) -> Iterator[pa.Table]:
-    if isinstance(source, str):
-        with pq.ParquetFile(source) as file:
-            for number in range(file.num_row_groups):
-                yield file.read_row_group(number).cast(_SEGMENT)
-    else:
-        yield source.cast(_SEGMENT)
 
 
 def _read(source: Source, schema: pa.Schema) -> pa.Table:

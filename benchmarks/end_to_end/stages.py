@@ -27,7 +27,6 @@ STAGES: Final[Sequence[tuple[str, ModuleType | type, str]]] = (
     ("decode", Decoder, "decode"),
     ("placement", pipeline.partition, "murmur2_partition"),
     ("segments: Parquet, and reading of what is merged", pipeline.checkpoint, "write_merged"),
-    ("segments: what a close leaves of new ones", pipeline.checkpoint, "remaining"),
     ("segments: verify", pipeline.checkpoint, "verify"),
     ("close: SQL, and results as Arrow", pipeline.checkpoint, "close"),
     ("tables: Parquet", pipeline.checkpoint, "stage_table"),

@@ -17,7 +17,8 @@ import pytest
 
 from contracts.columns import EVENT, utf8
 from contracts.flags import Contract, load_contract
-from pipeline.close import DEAD_LETTERS, Closed, Due, Horizon, close, close_through
+from pipeline.close import Closed, Due, Horizon, close, close_through
+from pipeline.close_tables import DEAD_LETTERS
 from sinks import tables
 from tests.properties.chain import waiting
 
@@ -618,7 +619,7 @@ def test_late_and_no_exposure_leave_a_dead_letter_with_the_record_as_it_came() -
         guardrail(60, value="lonely", key=None),
     )
     letters = chain.close(1000).dead_letters
-    assert letters.schema.equals(DEAD_LETTERS)
+    assert utf8(letters.schema).equals(DEAD_LETTERS)
     kept = {row.pop("value"): row for row in letters.to_pylist()}
     assert kept[b"late"] | {"record_time": 0} == {
         "reason": "late",
@@ -983,10 +984,10 @@ def test_residue_has_the_windows_closed_here() -> None:
 
 def test_nothing_in_gives_nothing_of_every_schema_out() -> None:
     closed = close(Chain().due(10))
-    assert closed.facts.schema.equals(tables.FACTS)
-    assert closed.events.schema.equals(tables.EVENTS)
-    assert closed.unjoined.schema.equals(tables.UNJOINED)
-    assert closed.residue.schema.equals(tables.RESIDUE)
+    assert utf8(closed.facts.schema).equals(tables.FACTS)
+    assert utf8(closed.events.schema).equals(tables.EVENTS)
+    assert utf8(closed.unjoined.schema).equals(tables.UNJOINED)
+    assert utf8(closed.residue.schema).equals(tables.RESIDUE)
     assert closed.decided == []
     assert sum(part.num_rows for part in (closed.facts, closed.events, closed.unjoined)) == 0
 

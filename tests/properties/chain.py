@@ -7,6 +7,7 @@ a crash loses is the buffer.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from contracts.columns import EVENT, utf8
 from contracts.flags import Contract
 from pipeline.close import Closed, Due, Horizon, close
-from pipeline.segments import events_of, remaining
+from pipeline.segments import remaining
 from tests.properties.events import Event, coded_table, plain_table
 from tests.properties.oracle import Row, Rows
 
@@ -118,7 +119,10 @@ class Chain:
         self.checkpoint()
         kept = self._kept
         fresh = zip(kept.fresh, closed.decided, strict=True)
-        rest = [remaining(table, decided) if decided.forgotten else table for table, decided in fresh]
+        rest = [
+            pa.concat_tables(remaining(table, decided)).cast(utf8(EVENT)) if decided.forgotten else table
+            for table, decided in fresh
+        ]
         kept.closed_through = due.watermark
         kept.horizons |= closed.horizons
         kept.segments = [segment for segment in [*kept.segments, *rest] if not self._decided(segment)]
@@ -129,7 +133,11 @@ class Chain:
     def merge(self) -> None:
         """Merge the old segments into one, without the events that the horizon says are decided."""
         if len(self._kept.segments) > 1:
-            merged = pa.concat_tables(self._kept.segments).sort_by("event_time").to_pylist()
+            merged = (
+                pa.concat_tables([each.cast(utf8(EVENT)) for each in self._kept.segments])
+                .sort_by("event_time")
+                .to_pylist()
+            )
             open_rows = [row for row in merged if not self._behind(row["flag_key"], micros(row["event_time"]))]
             self._kept.segments = [pa.Table.from_pylist(open_rows, schema=utf8(EVENT))]
 
@@ -173,8 +181,8 @@ class Chain:
 
 def waiting(due: Due, closed: Closed) -> pa.Table:
     """Return the new events that the close left undecided, text written out."""
-    rest = [remaining(events_of(source), each) for source, each in zip(due.new, closed.decided, strict=True)]
-    return pa.concat_tables([rows.cast(utf8(EVENT)) for rows in rest]) if rest else utf8(EVENT).empty_table()
+    rest = chain.from_iterable(map(remaining, due.new, closed.decided))
+    return pa.concat_tables([utf8(EVENT).empty_table(), *(rows.cast(utf8(EVENT)) for rows in rest)])
 
 
 def latest(table: pa.Table, column: str) -> Iterator[tuple[str, int]]:

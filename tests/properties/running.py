@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from contracts.columns import utf8
 from contracts.flags import Contract
 from sinks import tables
 from tests.properties.chain import Chain, published, rows_of, waiting
@@ -119,7 +120,9 @@ def _close_both(
     lines += row_differences("residue", windows, rows_of(closed.residue))
     schemas = {"facts": tables.FACTS, "events": tables.EVENTS, "unjoined": tables.UNJOINED, "residue": tables.RESIDUE}
     lines += [
-        f"{name}: schema differs" for name, kind in schemas.items() if not getattr(closed, name).schema.equals(kind)
+        f"{name}: schema differs"
+        for name, kind in schemas.items()
+        if not utf8(getattr(closed, name).schema).equals(kind)
     ]
     for flag_key, horizon in chain.horizons.items():
         decided = oracle.decided_through(flag_key)

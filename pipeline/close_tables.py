@@ -1,0 +1,113 @@
+"""What a close decided, as rows of the lake's tables: its verdicts, beside what the events themselves say.
+
+The script tells events by their place. Their texts come from the sources as codes and go to the files as codes: DuckDB
+would copy each text of each row twice, and hash it, which took a third of the whole close.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.columns import EVENT, utf8
+from pipeline.sources import Source, rows_at
+from sinks import tables
+
+if TYPE_CHECKING:
+    from contracts.flags import Contract
+
+__all__ = ["DEAD_LETTERS", "dead_letters", "events", "facts", "unjoined"]
+
+DEAD_LETTERS: Final = pa.schema(
+    [
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        *(utf8(EVENT).field(name) for name in ("topic", "offset", "record_time", "key", "value", "headers")),
+    ]
+)
+"""What a close sends to the dead-letter topic: the record as it came, with the reason `late` or `no_exposure`."""
+
+
+Columns: TypeAlias = dict[str, pa.ChunkedArray | pa.Array]
+
+
+def facts(
+    windows: pa.Table, sources: Sequence[Source], contracts: Sequence["Contract"], metrics: Sequence[str]
+) -> pa.Table:
+    """Return the facts of closed windows, rows of the view `facts`, which tells contracts and metrics by number."""
+    columns = _beside(windows, sources, tables.FACTS)
+    experiments = pa.array([contract.experiment_key for contract in contracts], pa.string())
+    columns["experiment_key"] = experiments.take(columns["opened_under"].combine_chunks()).dictionary_encode()
+    names = pa.array(metrics, pa.string())
+    columns["metrics"] = _map(columns["metrics"].combine_chunks(), names)
+    columns["attributes"] = _map(columns["attributes"].combine_chunks())
+    return _ordered(_table(columns, tables.FACTS), "flag_key", "window_start", "unit_id", "variation")
+
+
+def events(joined: pa.Table, sources: Sequence[Source], partition: int) -> pa.Table:
+    """Return the joined events, rows of the view `joined`."""
+    columns = _beside(joined, sources, tables.EVENTS)
+    elsewhere = columns["window_variation"]
+    own = columns["variation"]
+    columns["fact_variation"] = pc.coalesce(elsewhere, own) if elsewhere.null_count < len(elsewhere) else own
+    columns["values"] = _never_null(columns["values"].combine_chunks())
+    columns["partition"] = _repeated(partition, pa.int32(), joined)
+    return _table(columns, tables.EVENTS)
+
+
+def unjoined(verdicts: pa.Table, sources: Sequence[Source], partition: int) -> pa.Table:
+    """Return the events that belong to no fact, rows of the view `unjoined`."""
+    columns = _beside(verdicts, sources, tables.UNJOINED)
+    columns["value"] = columns["value"].cast(pa.string())
+    columns["partition"] = _repeated(partition, pa.int32(), verdicts)
+    return _table(columns, tables.UNJOINED)
+
+
+def dead_letters(verdicts: pa.Table, sources: Sequence[Source]) -> pa.Table:
+    """Return a copy of the records of which rows of the view `unjoined` say that telemetry is broken."""
+    broken = verdicts.filter(pc.is_in(verdicts["reason"], pa.array(["late", "no_exposure"])))
+    columns = _beside(broken, sources, DEAD_LETTERS)
+    columns["stage"] = _repeated("close", pa.string(), broken)
+    return _table(columns, DEAD_LETTERS)
+
+
+def _beside(verdicts: pa.Table, sources: Sequence[Source], schema: pa.Schema) -> Columns:
+    """Return the verdicts in the order of their places, and what else of the schema the events there have."""
+    verdicts = verdicts.sort_by("place")
+    names = [name for name in schema.names if name in EVENT.names and name not in verdicts.column_names]
+    rows = rows_at(sources, verdicts["place"].to_numpy(), names)
+    return dict(zip(verdicts.column_names, verdicts.columns, strict=True)) | dict(zip(names, rows.columns, strict=True))
+
+
+def _table(columns: Columns, schema: pa.Schema) -> pa.Table:
+    """Return the columns under the schema, but for texts that are codes."""
+    given = [columns[field.name] for field in schema]
+    fields = [
+        field.with_type(column.type) if pa.types.is_dictionary(column.type) else field
+        for field, column in zip(schema, given, strict=True)
+    ]
+    return pa.table(given, names=schema.names).cast(pa.schema(fields))
+
+
+def _ordered(rows: pa.Table, *names: str) -> pa.Table:
+    """Return the rows sorted by these columns."""
+    keys = {
+        name: rows[name].cast(pa.string()) if pa.types.is_dictionary(rows[name].type) else rows[name] for name in names
+    }
+    return rows.take(pc.sort_indices(pa.table(keys), [(name, "ascending") for name in names]))
+
+
+def _repeated(value: Any, kind: pa.DataType, rows: pa.Table) -> pa.ChunkedArray:  # noqa: ANN401 -- of that kind
+    return pa.chunked_array([pa.repeat(pa.scalar(value, kind), len(rows))])
+
+
+def _map(entries: pa.ListArray, names: pa.StringArray | None = None) -> pa.MapArray:
+    """Return the lists of entries as maps, none of which is null; `names` has what their keys number."""
+    keys, values = entries.values.flatten()
+    return pa.MapArray.from_arrays(entries.offsets, keys if names is None else names.take(keys), values)
+
+
+def _never_null(maps: pa.MapArray) -> pa.MapArray:
+    """Return empty maps for those that are null."""
+    return pa.MapArray.from_arrays(maps.offsets, maps.keys, maps.items) if maps.null_count else maps
