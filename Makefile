@@ -36,6 +36,7 @@ lint: venv ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file client/pyproject.toml client/evidence_client
 	$(BIN)/lint-imports
 
 bench: venv ## measure the hot path, then all of it beside what one would write instead; takes minutes
@@ -54,12 +55,12 @@ broker: venv ## run Apache Kafka at localhost:9092 until Ctrl-C
 	$(BIN)/python -m tests.brokers run
 
 lock: ## write the locks again from pyproject.toml (needs uv)
-	$(COMPILE) --upgrade --all-extras pyproject.toml --output-file requirements-dev.txt
+	$(COMPILE) --upgrade --all-extras pyproject.toml client/pyproject.toml --output-file requirements-dev.txt
 	$(COMPILE) --constraint requirements-dev.txt pyproject.toml --output-file requirements.txt
 	echo hatchling | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-build.txt
 
-$(BIN)/evidence: requirements-dev.txt pyproject.toml
+$(BIN)/evidence: requirements-dev.txt pyproject.toml client/pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . --editable client
 	@touch $@
