@@ -10,7 +10,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,14 +24,21 @@ from contracts.decode import Decoder
 from contracts.events import Kind
 from contracts.flags import ContractBook, load_contract
 from pipeline.cli import Exit
-from pipeline.settings import PREFIX, describe
+from pipeline.embedded import embedded_broker
+from pipeline.settings import PREFIX, Settings, describe
 from sinks import dictionary
 from tests.brokers import ApacheKafka
+from tests.client.topics import Topics
 from tests.contracts.records import NOON, PlainRecord
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 README: Final = (ROOT / "README.md").read_text()
-PAGES: Final = ("README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+PAGES: Final = (
+    "README.md",
+    "CHANGELOG.md",
+    "client/README.md",
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+)
 
 COMMAND_S: Final = 240.0
 REFUSED: Final = 120  # as the chapter on call tells
@@ -247,13 +255,35 @@ def test_a_cluster_answers_what_is_shown(own_apache: ApacheKafka, tmp_path: Path
 
 def publish(terminal: Terminal, events: Iterable[tuple[str, object]], key: str | None = None) -> None:
     """Publish with the README's own function; `key` goes before the unit ID."""
-    [script] = blocks("Publish", "python")
+    _, script = blocks("Publish", "python")
     text = script.text if key is None else script.text.replace('event["unitId"]', repr(key))
     calls = "".join(f"publish({topic!r}, {event!r})\n" for topic, event in events)
     for shown, here in terminal.replaced.items():
         text = text.replace(shown, here)
     (terminal.directory / "publish.py").write_text(f"{text}\n\n{calls}assert producer.flush(60) == 0\n")
     terminal.type("python publish.py")
+
+
+@pytest.mark.embedded
+def test_the_client_publishes_what_is_shown(tmp_path: Path, settings_for: Callable[..., Settings]) -> None:
+    """One valid event of each kind, in the topics that the settings have by default."""
+    names = {f"{kind}s_topic": f"{kind}s" for kind in KINDS}
+    script, _ = blocks("Publish", "python")
+    [flag] = blocks("Publish", "yaml")
+    with embedded_broker() as bootstrap:
+        terminal = Terminal(tmp_path, replaced={"localhost:9092": bootstrap})
+        topics = Topics(settings_for(bootstrap, **names))
+        text = script.text.replace("localhost:9092", bootstrap)
+        (tmp_path / "service.py").write_text(f"{text}\nprint(evidence.close(60), evidence.counts().acknowledged)\n")
+        assert terminal.type("python service.py") == "0 3\n"
+        records = topics.read(3)
+    decoder = Decoder(ContractBook([load_contract(flag.text, "README.md")]), max_value_bytes=1 << 20, max_future_us=0)
+    now = time.time_ns() // 1_000
+    own: dict[Kind, str] = {"exposure": "modelRoute", "outcome": "latencyMs", "guardrail": "guardrail"}
+    for kind, field_name in own.items():
+        [value] = [json.dumps(body).encode() for _, _, body in records if field_name in body]
+        decoded = decoder.decode(kind, kind, [PlainRecord(value, timestamp=now // 1_000)], now)
+        assert (decoded.refused, decoded.events.num_rows) == ((), 1)
 
 
 # contracts

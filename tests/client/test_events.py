@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.decode import Decoder
-from evidence_client import Evidence, Kind, MemoryPublisher, Run
+from evidence_client import Evidence, Kind, Loss, MemoryPublisher, Run
 from evidence_client.events import MAX_VALUE_BYTES
 from tests.client.assignments import RAN, assigned
 from tests.contracts.records import BOOK, NOON, PlainRecord
@@ -37,7 +37,7 @@ class Hostile:
     def _raise(self, *_: object) -> NoReturn:
         raise RuntimeError
 
-    __class__ = property(_raise)  # type: ignore[assignment]
+    __class__ = property(_raise)
     __len__ = __iter__ = __hash__ = __bool__ = __float__ = __str__ = _raise
 
 
@@ -136,7 +136,7 @@ def calls(draw: st.DrawFn) -> Evidential:
 def refusals(published: MemoryPublisher) -> list[tuple[str, str, bytes]]:
     """Return reason, message and value of each event that the pipeline's decoder refuses."""
     decoder = Decoder(BOOK, max_value_bytes=1 << 20, max_future_us=600_000_000)
-    found = []
+    found: list[tuple[str, str, bytes]] = []
     for kind in KINDS:
         records = [
             PlainRecord(message.value, offset, key=message.key)
@@ -208,7 +208,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "why"), WRONG)
 def test_a_wrong_assignment_is_a_loss_with_its_field_named(changes: dict[str, Any], why: str) -> None:
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     evidence.outcome(assigned(**changes), "answered", {})
     assert [(loss.reason, loss.why) for loss in losses] == [("invalid", why)]
@@ -229,7 +229,7 @@ def test_a_wrong_assignment_is_a_loss_with_its_field_named(changes: dict[str, An
     ],
 )
 def test_a_wrong_metric_is_a_loss_with_its_name(metrics: Any, why: str) -> None:  # noqa: ANN401  # anything
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     evidence.outcome(assigned(), "answered", metrics)
     assert [(loss.reason, loss.why) for loss in losses] == [("invalid", why)]
@@ -245,7 +245,7 @@ def test_a_wrong_metric_is_a_loss_with_its_name(metrics: Any, why: str) -> None:
     ],
 )
 def test_a_wrong_time_is_a_loss(at: Any, why: str) -> None:  # noqa: ANN401  # anything
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     evidence.outcome(assigned(), "answered", {}, at=at)
     [loss] = losses
@@ -269,7 +269,7 @@ def test_values_that_raise_wherever_they_are_touched() -> None:
 
 
 def test_calls_that_fit_no_method_are_losses() -> None:
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     wrong: Any = evidence
     wrong.outcome()
@@ -282,7 +282,7 @@ def test_calls_that_fit_no_method_are_losses() -> None:
 
 
 def test_an_event_that_brokers_would_not_take_is_too_large() -> None:
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     evidence.outcome(assigned(attributes={"essay": "x" * (MAX_VALUE_BYTES - 500)}), "answered", {})
     evidence.outcome(assigned(attributes={"essay": "ü" * (MAX_VALUE_BYTES // 2)}), "answered", {})
@@ -300,7 +300,7 @@ def test_every_event_has_an_id_of_its_own() -> None:
 
 def test_what_losses_say_holds_no_value() -> None:
     """Logs are not the place for what units said."""
-    losses = []
+    losses: list[Loss] = []
     evidence = Evidence(MemoryPublisher(losses.append))
     evidence.outcome(assigned("s3cret" * 1_000, attributes={"plan": "s3cret"}), "s3cret", {"cost": 1})
     evidence.outcome(assigned(), "answered", {"cost": "s3cret"})  # type: ignore[dict-item]

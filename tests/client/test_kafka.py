@@ -48,7 +48,7 @@ VECTORS: Final = {
 
 @pytest.fixture
 def topics(embedded: str, settings_for: Callable[..., Settings]) -> Topics:
-    return Topics(embedded, settings_for)
+    return Topics(settings_for(embedded))
 
 
 def message(number: int, size: int = 0) -> Message:
@@ -143,7 +143,7 @@ def test_a_publisher_starts_nothing_before_its_first_event() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"max_messages": 100}, {"max_bytes": 100 * 1_032}], ids=["messages", "bytes"])
-def test_the_queue_has_bounds(bounds: dict[str, int]) -> None:
+def test_the_queue_has_bounds(bounds: dict[str, Any]) -> None:
     losses: list[Loss] = []
     publisher = KafkaPublisher({"bootstrap.servers": NOBODY}, on_loss=losses.append, **bounds)
     taken = [publisher.publish(message(100 + number, 1_000)) for number in range(150)]
@@ -187,7 +187,7 @@ def test_a_topic_that_is_missing_is_named(apache: ApacheKafka) -> None:
 def test_a_producer_that_fails_for_good_is_replaced(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
     """As librdkafka's do where the order of their events cannot be kept."""
 
-    class Doomed(Producer):
+    class Doomed(Producer):  # type: ignore[misc]  # which is untyped
         """A producer that fails for good at its third event."""
 
         events = 0
@@ -276,7 +276,7 @@ def test_a_broker_that_dies_comes_back_and_dies_for_good(
     own_apache: ApacheKafka, settings_for: Callable[..., Settings]
 ) -> None:
     """What was acknowledged is there once; the rest is counted, to the last event."""
-    topics = Topics(own_apache.bootstrap, settings_for)
+    topics = Topics(settings_for(own_apache.bootstrap))
     publisher = topics.publisher(configuration={"reconnect.backoff.max.ms": 500}, max_messages=6_000)
     with Service(publisher) as service:
         until(lambda: publisher.counts().acknowledged > RATE // 2, what="acknowledgements")

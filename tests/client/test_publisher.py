@@ -25,7 +25,7 @@ def make(request: pytest.FixtureRequest, settings_for: Callable[..., Settings]) 
         if request.param == "memory":
             made.append(MemoryPublisher(on_loss))
         else:
-            topics = Topics(request.getfixturevalue("embedded"), settings_for)
+            topics = Topics(settings_for(request.getfixturevalue("embedded")))
             made.append(topics.publisher(on_loss=on_loss))
         return made[-1]
 

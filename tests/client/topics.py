@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import Consumer, TopicPartition
@@ -24,10 +23,9 @@ EXTRA_S: Final = 0.3  # for one that is not
 class Topics:
     """Three new topics on a broker."""
 
-    def __init__(self, bootstrap: str, settings_for: Callable[..., Settings]) -> None:
-        """Create them."""
-        self.bootstrap = bootstrap
-        settings = settings_for(bootstrap)
+    def __init__(self, settings: Settings) -> None:
+        """Create them, as the settings name them."""
+        self.bootstrap = settings.bootstrap_servers
         topics.create(settings, [CONTRACT], PARTITIONS, 1)
         self.names: dict[Kind, str] = dict(zip(KINDS, settings.topics, strict=True))
 
