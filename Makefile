@@ -46,6 +46,7 @@ bench: venv ## measure the hot path, then all of it beside what one would write 
 	$(BIN)/python -m benchmarks.shapes
 	$(BIN)/python -m benchmarks.scaling --events 3000000
 	$(BIN)/python -m benchmarks.on_paper
+	$(BIN)/python -m benchmarks.client_latency
 	$(BIN)/python -m benchmarks.soak --units 300000 --minutes 5 --picture build/soak.png
 
 recovery: venv ## measure how long partitions stand still when their worker is killed

@@ -150,7 +150,7 @@ class Ledger:
             try:
                 if self._on_loss is not None:
                     self._on_loss(loss)
-            except Exception:
+            except BaseException:  # also SystemExit, which would end the thread that sends
                 log.exception("the callback for losses raised")
 
     def _tell(self, reason: DropReason | SkipReason, why: str) -> bool:

@@ -203,7 +203,8 @@ librdkafka_log.addFilter(_Seldom())
 def _checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the whole configuration; raises ValueError for what would break keys, counts or librdkafka's rules."""
     if not isinstance(configuration, Mapping):
-        raise ValueError(f"configuration should map librdkafka's properties to values, not be {configuration!r:.40}")  # noqa: TRY004  # one error for all
+        kind = type(configuration).__name__
+        raise ValueError(f"configuration should map properties to values, not be a {kind}")  # noqa: TRY004  # one error for all
     for name, why in REFUSED.items():
         if name in configuration and str(configuration[name]).lower() not in ALLOWED.get(name, ()):
             raise ValueError(f"{name} cannot be {configuration[name]!r}: {why}")

@@ -45,8 +45,9 @@ class Run:
         self._lock = threading.RLock()
         self._entered = 0  # blocks that are open now
         self._overlapping = False
+        self._began_at = 0.0
         self._route: Route | None = None
-        self._begin()
+        self._fallback_used = self._output_began = False
 
     @property
     def promised(self) -> Route:
@@ -137,19 +138,16 @@ class Run:
         """Record the exposure, if there is one to record; let an exception pass."""
         self._exit(kind)
 
-    def _begin(self) -> None:
-        self._began_at = self._evidence.now()
-        self._route = None
-        self._fallback_used = self._output_began = False
-
     @guarded
     def _enter(self) -> None:
         with self._lock:
             self._entered += 1
             if self._entered > 1:
                 self._overlapping = True
-            else:
-                self._begin()
+                return
+            self._route = None
+            self._fallback_used = self._output_began = False
+            self._began_at = self._evidence.now()
 
     @guarded
     def _exit(self, error: type[BaseException] | None) -> None:

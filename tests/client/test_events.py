@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -163,6 +164,39 @@ def test_whatever_is_passed_nothing_raises_and_nothing_is_refused(drawn: list[Ev
     assert [refusal for refusal in refusals(published) if refusal[0] not in unknown] == []
     counts = evidence.counts()
     assert counts.recorded == counts.acknowledged + sum(counts.dropped.values())
+
+
+def test_five_thousand_calls_at_random() -> None:
+    """Of values that are each right somewhere, in any place."""
+    rng = random.Random(7)  # noqa: S311  # made-up calls
+    published = MemoryPublisher()
+    evidence = Evidence(published, clock=lambda: NOON / 1e6, repeat_s=0)
+    zone = timezone(timedelta(hours=2))
+    values: list[Any] = [None, True, 0, -1.5, math.nan, 10**400, 3 + 1j, "", "x" * 300, "\ud800", "größer", b""]
+    values += [{}, {"plan": "pro"}, {"cost": 0.01}, {"unitId": 1}, {"": 1}, [], ["paid"], [1], "candidate", "severe"]
+    values += [datetime(2026, 6, 7, tzinfo=zone), datetime(2036, 6, 7, tzinfo=zone), datetime(2026, 6, 7), object()]  # noqa: DTZ001
+
+    def some(right: object) -> Any:  # noqa: ANN401  # anything
+        return right if rng.random() < 0.9 else rng.choice(values)
+
+    for number in range(5_000):
+        fields = {"attributes": some({}), "segments": some([]), "reason": some(None), "assignment_unit": some("user")}
+        assignment = some(assigned(some(f"conv_{number}"), variation=some("control"), **fields))
+        when = {"at": some(None), "event_id": some(None)}
+        match number % 3:
+            case 0:
+                with evidence.run(assignment) as run:
+                    run.executed(model_route=some("a"), prompt_version=some("b"), retrieval_profile=some(None))
+            case 1:
+                evidence.outcome(assignment, some("answered"), some({"turns": some(3)}), **when)
+            case _:
+                evidence.guardrail(assignment, some("g"), some(1), severity=some("info"), confirmed=some(None), **when)
+    assert {refusal[0] for refusal in refusals(published)} <= {"unknown_variation"}
+    counts = evidence.counts()
+    assert counts.recorded + sum(counts.skipped.values()) == 5_000
+    assert counts.acknowledged > 1_500
+    assert counts.dropped["invalid"] > 1_500
+    assert set(counts.dropped) == {"invalid"}
 
 
 @given(

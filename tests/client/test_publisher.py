@@ -81,9 +81,12 @@ def test_skips_and_losses_are_logged(make: Make, caplog: pytest.LogCaptureFixtur
     assert "1 events lost: internal (RuntimeError)" in lines
 
 
-def test_a_callback_that_raises_disturbs_nothing(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fault", [RuntimeError, SystemExit])
+def test_a_callback_that_raises_disturbs_nothing(
+    make: Make, caplog: pytest.LogCaptureFixture, fault: type[BaseException]
+) -> None:
     def fail(_: Loss) -> None:
-        raise RuntimeError("the callback's own fault")
+        raise fault
 
     publisher = make(fail)
     publisher.drop("invalid", "")
