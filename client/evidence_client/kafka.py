@@ -73,8 +73,9 @@ class KafkaPublisher:
         """Check the configuration, which is librdkafka's, without connecting.
 
         Events that no broker has acknowledged are dropped beyond `max_messages` or `max_bytes`. `on_loss` is called
-        from the publisher's own thread, at most once a second for each reason. When the interpreter ends, it waits up
-        to `exit_timeout` seconds for the rest. Raises ValueError, in one line, for what could not work.
+        from the publisher's own thread (after `close`, from that which records), at most once a second for each reason.
+        When the interpreter ends, it waits up to `exit_timeout` seconds for the rest. Raises ValueError, in one line,
+        for what could not work.
         """
         self._configuration = _checked(configuration)
         if not all(isinstance(most, int) and most > 0 for most in (max_messages, max_bytes)):
@@ -91,15 +92,15 @@ class KafkaPublisher:
     def publish(self, message: Message) -> bool:
         """Queue the event, or drop it and count why; return whether it is queued."""
         with self._lock:  # or an event might get behind STOP
-            if self._closed:
-                self.drop("closed", "recorded after close()")
-                return False
-            if not self._ledger.admit(message.size):
-                self.drop("queue_full", "as many events wait for their brokers as max_messages or max_bytes allow")
-                return False
-            self._queue.put(message)
-            self._start()
-            return True
+            if not self._closed and self._ledger.admit(message.size):
+                self._queue.put(message)
+                self._start()
+                return True
+        if self._closed:
+            self.drop("closed", "recorded after close()")
+        else:
+            self.drop("queue_full", "as many events wait for their brokers as max_messages or max_bytes allow")
+        return False
 
     def drop(self, reason: DropReason, why: str) -> None:
         """Count an event that could not be made."""

@@ -64,10 +64,12 @@ class Sender:
             return True
 
     def _round(self) -> bool:
+        patience = 0.0
         for _ in range(BATCH):
             try:  # wait only while there is nothing to listen for
                 item = self._queue.get_nowait() if self._in_flight else self._queue.get(timeout=REPORT_S)
             except Empty:
+                patience = POLL_S
                 break
             if item is None:
                 break
@@ -76,7 +78,7 @@ class Sender:
                 return False
             self._send(item)
         if self._producer is not None:
-            self._producer.poll(POLL_S if self._in_flight else 0)
+            self._producer.poll(patience if self._in_flight else 0)
         self._ledger.report()
         return True
 

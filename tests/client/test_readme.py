@@ -51,7 +51,7 @@ def test_its_code_runs(readme: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if "def ticket_closed" in block[1]:
             published: MemoryPublisher = names["evidence"]._publisher  # noqa: SLF001  # the page does not keep it
             assignment = Assignment("support_answer_model_route", "conv_1", "candidate", "conversation")
-            names["answer"]("Where is my order?", assignment)
+            names["answer"]("Where is my order?", {"modelRoute": "support_model_b"}, assignment)
             names["ticket_closed"](assignment.to_json(), resolved=True, wrong=False)
             [exposure] = published.exposures
             assert (exposure["fallbackUsed"], exposure["modelRoute"]) == (True, "support_model_a")
