@@ -31,21 +31,22 @@ class Assignments:
 
         Name the flags that have a flag file; the rest of a service's flags are no evidence. A GrowthBook experiment
         without a feature goes by its own key. `attributes` names the texts of the evaluation context that events carry,
-        `segments` its list of the unit's segments; nothing else of it leaves the service. Units beyond `most` and
-        assignments older than `ttl_s` seconds are forgotten.
+        `segments` its list of the unit's segments; nothing else of it leaves the service. Assignments beyond `most`, or
+        older than `ttl_s` seconds, are forgotten.
         """
         self.flags = dict(flags)
         self._attributes, self._segments = tuple(attributes), segments
-        self._units: Recent[str, dict[str, tuple[Assignment, bool]]] = Recent(most, ttl_s)
+        self._last: Recent[tuple[str, str], tuple[Assignment, bool]] = Recent(most, ttl_s)  # and whether it still holds
 
     def of(self, flag: str, unit_id: str) -> Assignment | None:
         """Return the assignment of the unit by the flag's last evaluation; None if that decided nothing."""
-        assignment, current = self._flags_of(unit_id).get(flag, (None, False))
-        return assignment if current else None
+        assignment, holds = self._last.get((flag, unit_id)) or (None, False)
+        return assignment if holds else None
 
     def all_of(self, unit_id: str) -> list[Assignment]:
         """Return the last assignment of the unit by each flag, whatever was decided since."""
-        return [assignment for assignment, _ in self._flags_of(unit_id).values()]
+        found = [self._last.get((flag, unit_id)) for flag in self.flags]
+        return [last[0] for last in found if last is not None]
 
     def remember(  # noqa: PLR0913  # what an evaluation tells
         self,
@@ -71,14 +72,11 @@ class Assignments:
             reason=reason,
             promised=Route.promised_by(value),
         )
-        self._units.put(unit_id, {**self._flags_of(unit_id), flag: (assignment, True)})
+        self._last.put((flag, unit_id), (assignment, True))
         return assignment
 
     def decided_nothing(self, flag: str, unit_id: str) -> None:
         """Hide the unit's assignment by the flag from runs: its last evaluation decided nothing."""
-        known = self._flags_of(unit_id)
-        if flag in known:
-            self._units.put(unit_id, {**known, flag: (known[flag][0], False)})
-
-    def _flags_of(self, unit_id: str) -> dict[str, tuple[Assignment, bool]]:
-        return self._units.get(unit_id) or {}
+        last = self._last.get((flag, unit_id))
+        if last is not None:
+            self._last.put((flag, unit_id), (last[0], False))

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -207,6 +207,47 @@ def test_a_producer_that_fails_for_good_is_replaced(topics: Topics, monkeypatch:
     assert counts.recorded == total(counts) == 5
     assert counts.acknowledged >= 3  # the third and what came later; those in flight may have been given up
     assert {body["number"] for _, _, body in topics.read(3)} >= {2, 3, 4}
+
+
+def test_faults_of_the_producer_cost_no_more_than_their_event(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: dict[str, list[Exception]] = {"produce": [BufferError(), RuntimeError()], "poll": [RuntimeError()]}
+
+    class Faulty(Producer):  # type: ignore[misc]  # which is untyped
+        """A producer whose methods first raise."""
+
+        def produce(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # as librdkafka's
+            if faults["produce"]:
+                raise faults["produce"].pop(0)
+            super().produce(*arguments, **named)
+
+        def poll(self, *arguments: Any) -> int:  # noqa: ANN401  # as librdkafka's
+            if faults["poll"]:
+                raise faults["poll"].pop()
+            return int(super().poll(*arguments))
+
+    publisher = topics.publisher()
+    monkeypatch.setattr("evidence_client.kafka.Producer", Faulty)
+    for number in range(5):
+        publisher.publish(message(number))
+    assert publisher.close(20) == 0
+    counts = publisher.counts()
+    assert (counts.recorded, counts.acknowledged) == (5, 3)
+    assert counts.dropped == {"queue_full": 1, "internal": 1}
+
+
+def test_where_no_thread_can_start_events_wait_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    losses: list[Loss] = []
+    publisher = KafkaPublisher({"bootstrap.servers": NOBODY}, on_loss=losses.append)
+    monkeypatch.setattr("threading.Thread.start", start)
+    publisher.drop("invalid", "")
+    assert publisher.publish(message(1))
+    assert publisher.counts().queued == 1
+    assert publisher.close(0) == 1
+    assert publisher.counts().dropped == {"invalid": 1, "unsent": 1}
+    assert {loss.reason for loss in losses} == {"invalid", "unsent"}
 
 
 def test_the_callback_may_close() -> None:

@@ -147,7 +147,7 @@ def test_counts_add_up_at_any_instant(make: Make) -> None:
         assert sum(pool.map(serve, range(4))) == 3_600
         stop.set()
         assert watching.result() > 0
-    assert publisher.flush(20) == 0
+    assert evidence.flush(20) == 0
     counts = publisher.counts()
     assert (counts.recorded, counts.acknowledged, counts.dropped) == (3_600, 2_400, {"invalid": 1_200})
 

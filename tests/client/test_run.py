@@ -149,6 +149,20 @@ def test_nothing_that_comes_of_a_run_lies_before_its_exposure(evidence: Evidence
     assert published.exposures[0]["timestamp"] <= published.outcomes[0]["timestamp"]
 
 
+@pytest.mark.parametrize(
+    ("value", "promised"),
+    [
+        pytest.param("support_model_a", Route("support_model_a"), id="text"),
+        pytest.param({"modelRoute": "m", "promptVersion": "p", "temperature": 0.2}, Route("m", "p"), id="mapping"),
+        pytest.param({"modelRoute": 3}, Route(), id="no text"),
+        pytest.param(True, Route(), id="boolean"),
+        pytest.param(None, Route(), id="nothing"),
+    ],
+)
+def test_a_flags_value_promises_a_route(value: object, promised: Route) -> None:
+    assert Route.promised_by(value) == promised
+
+
 def test_what_a_variation_promises_is_no_evidence(evidence: Evidence, published: MemoryPublisher) -> None:
     with evidence.run(assigned(promised=Route.promised_by({"modelRoute": "support_model_b"}))) as run:
         assert run.promised == Route(model_route="support_model_b")
