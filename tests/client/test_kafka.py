@@ -320,12 +320,12 @@ def test_a_broker_that_dies_comes_back_and_dies_for_good(
     topics = Topics(settings_for(own_apache.bootstrap))
     publisher = topics.publisher(configuration={"reconnect.backoff.max.ms": 500}, max_messages=6_000)
     with Service(publisher) as service:
-        until(lambda: publisher.counts().acknowledged > RATE // 2, what="acknowledgements")
+        until(lambda: publisher.counts().acknowledged > RATE // 2, deadline=60, what="acknowledgements")
         own_apache.kill()
-        until(lambda: publisher.counts().dropped.get("queue_full", 0) > RATE // 5, what="a full queue")
+        until(lambda: publisher.counts().dropped.get("queue_full", 0) > RATE // 5, deadline=60, what="a full queue")
         own_apache.start()
         acknowledged = publisher.counts().acknowledged
-        until(lambda: publisher.counts().acknowledged > acknowledged + RATE // 2, what="it goes on")
+        until(lambda: publisher.counts().acknowledged > acknowledged + RATE // 2, deadline=60, what="it goes on")
     assert publisher.close(60) == 0
     counts = publisher.counts()
     assert service.sums == {True}
@@ -336,9 +336,9 @@ def test_a_broker_that_dies_comes_back_and_dies_for_good(
 
     publisher = topics.publisher(configuration={"message.timeout.ms": 1_000}, max_messages=2_000)
     with Service(publisher) as service:
-        until(lambda: publisher.counts().acknowledged > RATE // 2, what="acknowledgements")
+        until(lambda: publisher.counts().acknowledged > RATE // 2, deadline=60, what="acknowledgements")
         own_apache.kill()
-        until(lambda: len(publisher.counts().dropped) == 2, what="events that time out")
+        until(lambda: len(publisher.counts().dropped) == 2, deadline=60, what="events that time out")
     left = publisher.close(0)
     counts = publisher.counts()
     assert service.sums == {True}
@@ -379,7 +379,7 @@ def test_an_exit_without_a_broker_takes_bounded_time(topics: Topics) -> None:
     topics.bootstrap = NOBODY
     began = time.monotonic()
     run_program("import logging; logging.disable(); publisher.publish(message(1))", topics, exit_s=0.5)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_each_forked_process_sends_its_own(topics: Topics) -> None:
