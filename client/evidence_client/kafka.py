@@ -5,6 +5,7 @@ So a server may fork after the publisher was made, and the request path never wa
 
 import atexit
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -84,6 +85,7 @@ class KafkaPublisher:
             raise ValueError(f"topics should name a topic for each of {', '.join(TOPICS)}")
         self._topics = dict(topics)
         self._ledger = Ledger(on_loss, max_messages, max_bytes)
+        self._exit_timeout = exit_timeout
         self._closed = False
         self._begin()
         renew_in_children(self)
@@ -174,6 +176,8 @@ class KafkaPublisher:
             log.exception("the thread that sends events does not start")
         else:
             self._thread = thread
+            if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:  # its children skip atexit
+                multiprocessing.Finalize(None, self.close, (self._exit_timeout,), exitpriority=0)
 
     def _give_up(self) -> None:
         """Drop what is queued, where no thread ever could be started."""

@@ -412,6 +412,25 @@ def test_each_forked_process_sends_its_own(topics: Topics) -> None:
     assert numbers(topics, len(expected)) == sorted(expected)
 
 
+def test_children_of_multiprocessing_send_theirs_at_exit(topics: Topics) -> None:
+    """Though they end without the interpreter's own exit handlers."""
+    program = """
+        import multiprocessing
+        def work(child):
+            for number in range(50):
+                publisher.publish(message(child * 1000 + number))
+        publisher.publish(message(0))
+        children = [multiprocessing.get_context("fork").Process(target=work, args=(child,)) for child in (1, 2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        print([child.exitcode for child in children])
+    """
+    assert run_program(program, topics) == "[0, 0]\n"
+    assert numbers(topics, 101) == [0, *range(1_000, 1_050), *range(2_000, 2_050)]
+
+
 def test_records_tell_their_keys(topics: Topics) -> None:
     """Which the sizes in the ledger lean on: they come back with each delivery report."""
     sizes: list[int] = []
