@@ -21,7 +21,7 @@ from evidence_client.events import MAX_VALUE_BYTES
 from tests.client.assignments import RAN, assigned
 from tests.contracts.records import BOOK, NOON, PlainRecord
 
-CALLS: Final = 20
+CALLS: Final = 10
 KINDS: Final[tuple[Kind, ...]] = ("exposure", "outcome", "guardrail")
 WIRE: Final = ("event", "eventId", "flagKey", "unitId", "unit_id", "variation", "timestamp", "segments", "metrics")
 

@@ -17,7 +17,7 @@ from confluent_kafka import Message as Record
 from contracts.placement import murmur2_partition
 from evidence_client import Counts, Evidence, KafkaPublisher, Loss, Message
 from pipeline.settings import Settings
-from tests.brokers import ApacheKafka
+from tests.brokers import PASSWORD, USERNAME, ApacheKafka
 from tests.client.assignments import RAN, assigned
 from tests.client.topics import PARTITIONS, Topics
 from tests.waiting import until
@@ -126,6 +126,19 @@ def test_arguments_that_could_not_work_are_refused_at_start(arguments: Any) -> N
 )
 def test_what_harms_nothing_is_passed_on(configuration: dict[str, Any]) -> None:
     assert KafkaPublisher({"bootstrap.servers": NOBODY, **configuration}).close(0) == 0
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "wrong"])
+def test_security_is_librdkafkas(apache: ApacheKafka, settings_for: Callable[..., Settings], password: str) -> None:
+    topics = Topics(settings_for(apache.bootstrap))
+    topics.bootstrap = apache.secure
+    security = {"security.protocol": "SASL_SSL", "ssl.ca.location": str(apache.certificates.ca)}
+    login = {"sasl.mechanism": "SCRAM-SHA-256", "sasl.username": USERNAME, "sasl.password": password}
+    publisher = topics.publisher(configuration={**security, **login, "message.timeout.ms": 3_000})
+    publisher.publish(message(1))
+    publisher.close(20)
+    counts = publisher.counts()
+    assert (counts.acknowledged, counts.dropped) == ((1, {}) if password == PASSWORD else (0, {"timed_out": 1}))
 
 
 def test_a_publisher_starts_nothing_before_its_first_event() -> None:
