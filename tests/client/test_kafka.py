@@ -128,7 +128,7 @@ def test_what_harms_nothing_is_passed_on(configuration: dict[str, Any]) -> None:
     assert KafkaPublisher({"bootstrap.servers": NOBODY, **configuration}).close(0) == 0
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "wrong"])
+@pytest.mark.parametrize("password", [PASSWORD, "wrong"], ids=["right", "wrong"])
 def test_security_is_librdkafkas(apache: ApacheKafka, settings_for: Callable[..., Settings], password: str) -> None:
     topics = Topics(settings_for(apache.bootstrap))
     topics.bootstrap = apache.secure
