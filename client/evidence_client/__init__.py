@@ -10,6 +10,7 @@
 """
 
 from evidence_client.assignment import Assignment, Route
+from evidence_client.assignments import Assignments
 from evidence_client.counts import Counts, DropReason, Loss, SkipReason
 from evidence_client.events import Kind, Message
 from evidence_client.evidence import Evidence
@@ -19,6 +20,7 @@ from evidence_client.run import Run
 
 __all__ = [
     "Assignment",
+    "Assignments",
     "Counts",
     "DropReason",
     "Evidence",

@@ -5,6 +5,7 @@ So a server may fork after the publisher was made, and the request path never wa
 
 import atexit
 import logging
+import re
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ LOOK_S: Final = 0.01  # between two looks at whether the queue is empty
 END_S: Final = 1.0  # what closing may take beyond its timeout
 
 BROKERS: Final = ("bootstrap.servers", "metadata.broker.list")
+BROKER: Final = re.compile(r"(\w+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:[0-9]{1,5})?")  # librdkafka takes anything
 DEFAULTS: Final[Mapping[str, Any]] = {"compression.type": "lz4", "linger.ms": 20, "message.timeout.ms": 120_000}
 FIXED: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,
@@ -213,8 +215,9 @@ def _checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
     for name, why in REFUSED.items():
         if name in configuration and str(configuration[name]).lower() not in ALLOWED.get(name, ()):
             raise ValueError(f"{name} cannot be {configuration[name]!r}: {why}")
-    if not any(configuration.get(name) for name in BROKERS):
-        raise ValueError("bootstrap.servers is missing: name at least one broker, as host:port")
+    brokers = str(configuration.get("bootstrap.servers") or configuration.get("metadata.broker.list") or "")
+    if not all(BROKER.fullmatch(broker.strip()) for broker in brokers.split(",")):
+        raise ValueError(f"bootstrap.servers should name brokers as host:port,host:port, not be {brokers!r}")
     whole = {**DEFAULTS, **configuration, **FIXED}
     nowhere = {name: value for name, value in whole.items() if name not in BROKERS}
     silent = logging.getLogger("evidence_client.check")

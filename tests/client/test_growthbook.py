@@ -7,8 +7,7 @@ from typing import Any, Final
 import pytest
 from growthbook import Experiment, GrowthBook, GrowthBookClient, Options, UserContext
 
-from evidence_client import Evidence, MemoryPublisher, Route
-from evidence_client.assignments import Assignments
+from evidence_client import Assignments, Evidence, MemoryPublisher, Route
 from evidence_client.growthbook import Views
 
 FLAG: Final = "support_answer_model_route"

@@ -97,7 +97,9 @@ def test_units_lie_where_java_clients_place_them(topics: Topics) -> None:
         pytest.param({"no.such": 1}, 'No such configuration property: "no.such"', id="unknown"),
         pytest.param({"linger.ms": "soon"}, "Invalid value", id="value"),
         pytest.param({"security.protocol": "SSL", "ssl.ca.location": "/no/such"}, "ssl.ca.location failed", id="files"),
-        pytest.param({"bootstrap.servers": ""}, "bootstrap.servers is missing", id="nobody"),
+        pytest.param({"bootstrap.servers": ""}, "bootstrap.servers should name brokers", id="nobody"),
+        pytest.param({"bootstrap.servers": "kafka:port"}, "bootstrap.servers should name brokers", id="no port"),
+        pytest.param({"bootstrap.servers": "a:9092, "}, "bootstrap.servers should name brokers", id="half"),
         pytest.param({3: 3}, "librdkafka refuses the configuration", id="name"),
         pytest.param([], "configuration should map", id="no mapping"),
     ],
@@ -121,6 +123,7 @@ def test_arguments_that_could_not_work_are_refused_at_start(arguments: Any) -> N
     [
         {"partitioner": "murmur2_random", "enable.idempotence": True},
         {"enable.idempotence": "true", "compression.type": "zstd", "client.id": "support"},
+        {"bootstrap.servers": "a.example.org:9092, SSL://b,[::1]:9092"},
         {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
     ],
 )

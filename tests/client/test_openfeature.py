@@ -14,8 +14,7 @@ from openfeature.flag_evaluation import FlagEvaluationOptions, FlagResolutionDet
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
 from openfeature.track import TrackingEventDetails
 
-from evidence_client import Assignment, Evidence, MemoryPublisher, Route
-from evidence_client.assignments import Assignments
+from evidence_client import Assignment, Assignments, Evidence, MemoryPublisher, Route
 from evidence_client.openfeature import EvidenceHook, EvidenceProvider
 from tests.waiting import until
 

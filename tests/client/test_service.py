@@ -13,8 +13,7 @@ from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvid
 from openfeature.track import TrackingEventDetails
 
 from contracts.decode import Decoder
-from evidence_client import Assignment, Evidence, Kind
-from evidence_client.assignments import Assignments
+from evidence_client import Assignment, Assignments, Evidence, Kind
 from evidence_client.growthbook import Views
 from evidence_client.openfeature import EvidenceProvider
 from pipeline.settings import Settings
