@@ -30,6 +30,7 @@ __all__ = [
 Reason = Literal[
     "tombstone",  # no value at all
     "not_json",
+    "bad_framing",  # an envelope that is recognised, around something broken
     "too_large",
     "schema_violation",
     "unknown_flag",

@@ -1,8 +1,9 @@
 """Kafka records to columns of valid events, and refusals for the rest.
 
 The fast reader sees each value first. What it refuses is judged by the pydantic model, whose errors explain the refusal
-and from whose acceptance the reader learns. Then whole columns are checked: the contract under which a record falls,
-and its event time.
+and from whose acceptance the reader learns. What the model refuses too may be an envelope: the event in it is read
+likewise, and the record keeps its value. Only what headers call a CloudEvent is opened first. Then whole columns are
+checked: the contract under which a record falls, and its event time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, compress
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from contracts.flags import Contract, ContractBook
 from contracts.refusals import Problem, Record, Refusal, problem, problems_of, refuse
 from contracts.structs import FastReader, Struct
 from contracts.times import EARLIEST, LATEST, parse_time, parse_times
+from contracts.wire import Broken, in_headers, opened
 
 __all__ = ["Decoded", "Decoder", "Record", "Refusal"]
 
@@ -41,6 +43,15 @@ class Decoded:
     events: pa.RecordBatch  # of the EVENT schema
     refused: tuple[Refusal, ...]
     versions: frozenset[str]  # of the contracts under which events were accepted
+
+
+class _Read(NamedTuple):
+    """Records that hold a valid event, column by column; `texts` has the events, as the values or what is in them."""
+
+    records: Sequence[Record]
+    values: list[bytes]
+    texts: list[bytes]
+    structs: list[Struct]
 
 
 class Decoder:
@@ -77,13 +88,14 @@ class Decoder:
     def _decode(self, kind: Kind, topic: str, records: Sequence[Record], now_us: int) -> Decoded:
         refused: list[Refusal] = []
         records, values = self._parsable(records, refused)
-        records, values, structs = self._read(kind, records, values, refused)
+        read = self._read(kind, records, values, refused)
+        records, values, _, structs = read
         count, names = len(structs), self._names[kind]
         combinations = names.numbers(structs)
         milliseconds = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
         record_times = np.clip(milliseconds, 0, LATEST // 1000) * 1000
         event_times = record_times.copy()
-        wrong = self._place_in_time(kind, records, structs, event_times, now_us)
+        wrong = self._place_in_time(kind, read, event_times, now_us)
         if names.unresolved:
             for row in _where(np.isin(combinations, list(names.unresolved))):
                 if row not in wrong or wrong[row].reason == "future_timestamp":  # else it is no event at all
@@ -117,64 +129,70 @@ class Decoder:
                 refused.append(refuse(record, "too_large", "decode", [large]))
         return list(compress(records, kept)), list(compress(values, kept))
 
-    def _read(
-        self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]
-    ) -> tuple[Sequence[Record], list[bytes], list[Struct]]:
-        """Return the records that hold a valid event, their values, and the events as structs of the reader."""
-        reader, rest = self._readers[kind], iter(values)
+    def _read(self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]) -> _Read:
+        """Return the records that hold a valid event; refuse the others."""
+        texts = _texts(kind, records, values)
+        reader, rest = self._readers[kind], iter(texts)
         read: list[Struct | Event | Refusal] = []
         judged = False
-        while len(read) < len(values):
+        while len(read) < len(texts):
             try:
                 # An exception leaves in the list what was read before it, and in the iterator what comes after it.
                 read.extend(map(reader.decode, rest))
             except Exception:  # noqa: BLE001 -- several types, all of which say: ask the model
-                read.append(self._judge(kind, records[len(read)]))
+                row = len(read)
+                texts[row], judgement = self._judge(kind, records[row], texts[row])
+                read.append(judgement)
                 judged = True
         if not judged:
-            return records, values, read
+            return _Read(records, values, texts, read)
         refused.extend(each for each in read if isinstance(each, Refusal))
         valid = [not isinstance(each, Refusal) for each in read]
-        kept = list(compress(values, valid))
+        kept = list(compress(texts, valid))
         settled = list(map(reader.settle, compress(read, valid), kept))
-        return list(compress(records, valid)), kept, settled
+        return _Read(list(compress(records, valid)), list(compress(values, valid)), kept, settled)
 
-    def _judge(self, kind: Kind, record: Record) -> Event | Refusal:
-        """Let the model read the value, and the fast reader learn from it."""
+    def _judge(self, kind: Kind, record: Record, text: bytes) -> tuple[bytes, Event | Refusal]:
+        """Let the model read the text, else what is in the record's envelope; return with it what was read."""
         try:
-            event = MODELS[kind].model_validate_json(record.value or b"")
+            return text, self._model(kind, text)
         except ValidationError as invalid:
             problems = problems_of(invalid)
-            if problems[0]["type"] == "json_invalid":
-                return refuse(record, "not_json", "decode", problems)
-            return refuse(record, "schema_violation", "validate", problems)
+        try:
+            found = opened(kind, record.value or b"", record.headers)
+            if found is not None:
+                return found, self._model(kind, found)
+        except Broken as broken:
+            return text, refuse(record, broken.reason, broken.stage, broken.problems)
+        except ValidationError as invalid:
+            return text, refuse(record, "schema_violation", "validate", problems_of(invalid))
+        if problems[0]["type"] == "json_invalid":
+            return text, refuse(record, "not_json", "decode", problems)
+        return text, refuse(record, "schema_violation", "validate", problems)
+
+    def _model(self, kind: Kind, text: bytes) -> Event:
+        """Let the model read the text, and the fast reader learn from it; ValidationError if it is no event."""
+        event = MODELS[kind].model_validate_json(text)
         if isinstance(resolve(self._book, event.flag_key, event.experiment_key, event.variation), Contract):
             self._readers[kind].learn(event)
         return event
 
-    def _place_in_time(
-        self,
-        kind: Kind,
-        records: Sequence[Record],
-        structs: Sequence[Struct],
-        times: npt.NDArray[np.int64],
-        now_us: int,
-    ) -> dict[int, Refusal]:
+    def _place_in_time(self, kind: Kind, rows: _Read, times: npt.NDArray[np.int64], now_us: int) -> dict[int, Refusal]:
         """Change `times` from the records' own to those of the events; return the refusals by row."""
-        record_times = times.copy()
+        records, record_times = rows.records, times.copy()
         wrong: dict[int, Refusal] = {}
-        texts = pa.array([struct.timestamp for struct in structs], pa.string())
-        given = texts.is_valid().to_numpy(zero_copy_only=False)
+        stamps = pa.array([struct.timestamp for struct in rows.structs], pa.string())
+        given = stamps.is_valid().to_numpy(zero_copy_only=False)
         read = np.ones(len(times), dtype=np.bool_)
-        times[given], read[given] = parse_times(texts.drop_null() if texts.null_count else texts)
-        for row in _marked(records) if texts.null_count else ():
+        times[given], read[given] = parse_times(stamps.drop_null() if stamps.null_count else stamps)
+        for row in _marked(records) if stamps.null_count else ():
             if not given[row]:
                 times[row] = _marked_time(records[row])
         for row in _where(~given & (times < EARLIEST)):
             wrong[row] = refuse(records[row], "schema_violation", "validate", [_timeless(records[row])])
         for row in _where(given & (~read | (times < EARLIEST))):
             # The model refuses every time that the column refuses.
-            wrong[row] = cast("Refusal", self._judge(kind, records[row]))
+            wrong[row] = cast("Refusal", self._judge(kind, records[row], rows.texts[row])[1])
         # In a usual batch nothing is ahead of both clocks; which of them counts is asked only of what is.
         for row in _where(times > np.minimum(record_times, now_us) + self._max_future):
             clock = int(record_times[row]) if records[row].timestamp_type == _APPEND_TIME else now_us
@@ -185,6 +203,21 @@ class Decoder:
                 )
                 wrong[row] = refuse(records[row], "future_timestamp", "validate", [early])
         return wrong
+
+
+def _texts(kind: Kind, records: Sequence[Record], values: Sequence[bytes]) -> list[bytes]:
+    """Return the values, with the event in place of each value that headers call a CloudEvent.
+
+    Where that one cannot be opened, nothing stands in its place, which no reader takes for an event.
+    """
+    texts = list(values)
+    for row, headers in enumerate(map(_HEADERS, records)) if any(map(_HEADERS, records)) else ():
+        if headers and in_headers(headers):
+            try:
+                texts[row] = opened(kind, values[row], headers) or b""
+            except Broken:
+                texts[row] = b""
+    return texts
 
 
 def _marks(headers: Sequence[tuple[str, bytes | None]]) -> list[bytes | None]:

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, str] = {
     "rerouted": "copied to its right partition",
     "tombstone": "a key without a value",
     "not_json": "cut off or garbled",
+    "bad_framing": "an envelope around something broken",
     "schema_violation": "a field is missing or of a wrong type",
     "unknown_flag": "no contract for this flag",
     "unknown_variation": "the flag has no such variation",

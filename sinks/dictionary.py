@@ -63,6 +63,7 @@ REASONS: Final = {
 REFUSALS: Final = {
     "tombstone": "has no value",
     "not_json": "is not JSON",
+    "bad_framing": "is an envelope around something broken, or around several events",
     "too_large": "is larger than EVIDENCE_MAX_VALUE_BYTES",
     "schema_violation": "breaks the schema of its event",
     "unknown_flag": "names a flag without a contract",
@@ -134,7 +135,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "flag_key": _FLAG_KEY,
         "unit_id": _UNIT,
         "variation": "The variation that the record names.",
-        "value": "The record's value as it came.",
+        "value": "The record's value as it came, but for the schema-registry framing before it.",
         "contract_version": _VERSION,
         "dt": _DT,
     },

@@ -54,6 +54,7 @@ SELECT
     count(*) FILTER (fate = 'unjoined' AND reason = 'no_exposure') AS no_exposure,
     count(*) FILTER (fate = 'refused' AND reason = 'tombstone') AS tombstone,
     count(*) FILTER (fate = 'refused' AND reason = 'not_json') AS not_json,
+    count(*) FILTER (fate = 'refused' AND reason = 'bad_framing') AS bad_framing,
     count(*) FILTER (fate = 'refused' AND reason = 'too_large') AS too_large,
     count(*) FILTER (fate = 'refused' AND reason = 'schema_violation') AS schema_violation,
     count(*) FILTER (fate = 'refused' AND reason = 'unknown_flag') AS unknown_flag,

@@ -90,7 +90,7 @@ def _of(topic: str, offsets: Mapping[tuple[str, int], int]) -> dict[int, int]:
 
 
 def _row(letter: Letter) -> dict[str, Any]:
-    about = named(letter.value)
+    about = named(letter.value, letter.headers)
     topic, partition, offset = letter.origin or (letter.topic, None, None)
     return {
         "reason": letter.reason,

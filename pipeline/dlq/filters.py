@@ -30,7 +30,7 @@ class Filter:
             and (self.since is None or letter.failed_at >= self.since)
             and (self.until is None or letter.failed_at < self.until)
             and (not self.spans or any(letter.origin in span or letter.place in span for span in self.spans))
-            and (not self.flags or named(letter.value).flag in self.flags)
+            and (not self.flags or named(letter.value, letter.headers).flag in self.flags)
         )
 
 

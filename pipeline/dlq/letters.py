@@ -8,13 +8,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from contracts.columns import KINDS
 from contracts.dead_letters import replay_count
 from contracts.times import parse_time
+from contracts.wire import Broken, in_headers, opened
 from pipeline.dlq.origins import trace
 from pipeline.dlq.places import Place
 from pipeline.verify.topics import Record
 
 __all__ = ["Fault", "Letter", "Named", "named", "read_letter"]
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 _LONGEST_NAME: Final = 200  # characters of a flag key or variation that are kept for lists
 _PARSED_BYTES: Final = 1 << 20  # of a value, to look for its flag
@@ -64,7 +68,7 @@ class Letter:
     """Whether a part of the value is missing."""
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
     """The record's own headers, in order."""
 
     @property
@@ -111,12 +115,13 @@ def read_letter(place: Place, record: Record) -> Letter:
     )
 
 
-def named(value: bytes | None) -> Named:
-    """Return what a value says that it is about. Raises nothing."""
+def named(value: bytes | None, headers: Headers) -> Named:
+    """Return what a record says that it is about, in an envelope or not. Raises nothing."""
     body: Any = None
     if value is not None and len(value) <= _PARSED_BYTES:
-        with suppress(ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            body = msgspec.json.decode(value)
+        body = _body(value)
+        if in_headers(headers) or not isinstance(body, dict) or "unitId" not in body:
+            body = _body(_opened(value, headers)) or body
     if not isinstance(body, dict):
         return Named(None, None, None, timed=False)
     return Named(
@@ -125,6 +130,20 @@ def named(value: bytes | None) -> Named:
         _name(body.get("variation")),
         timed=body.get("timestamp") is not None,
     )
+
+
+def _body(text: bytes) -> Any:  # noqa: ANN401 -- as JSON is read
+    with suppress(ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return msgspec.json.decode(text)
+    return None
+
+
+def _opened(value: bytes, headers: Headers) -> bytes:
+    """Return the event in an envelope, whatever its topic; nothing where there is none."""
+    for kind in KINDS:
+        with suppress(Broken):
+            return opened(kind, value, headers) or b""
+    return b""
 
 
 def _name(value: object) -> str | None:

@@ -65,7 +65,7 @@ class Listing:
             self.repeated += 1
             return
         self._seen.add(letter.identity)
-        about = named(letter.value)
+        about = named(letter.value, letter.headers)
         flag, variation = about.flag, about.variation
         key = (letter.topic or letter.place.topic, letter.reason, flag)
         if key not in self._groups and len(self._groups) >= _MOST_GROUPS:

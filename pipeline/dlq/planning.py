@@ -208,7 +208,7 @@ def _subjects(  # noqa: PLR0913, PLR0917 - see make_plan
 def _timed(letter: Letter) -> bool:
     """Return whether the record's event time is known after all."""
     marked = any(name == TIMESTAMP_HEADER for name, _ in letter.headers)
-    return letter.timestamp is not None or marked or named(letter.value).timed
+    return letter.timestamp is not None or marked or named(letter.value, letter.headers).timed
 
 
 def _units(subjects: Sequence[Subject], lake: Facts) -> dict[tuple[str, str], int]:

@@ -128,7 +128,7 @@ def _plain(column: pa.Array) -> list[Any]:
 
 
 _STAGES: Final = {
-    **dict.fromkeys(("tombstone", "not_json", "too_large", "internal"), "decode"),
+    **dict.fromkeys(("tombstone", "not_json", "bad_framing", "too_large", "internal"), "decode"),
     **dict.fromkeys(("schema_violation", "unknown_flag", "unknown_variation", "future_timestamp"), "validate"),
     **dict.fromkeys(("misplaced", "rerouted"), "placement"),
 }

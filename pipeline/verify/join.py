@@ -20,6 +20,7 @@ from contracts.flags import Contract
 from pipeline.verify.facts import fact_of
 from pipeline.verify.history import History
 from pipeline.verify.rows import Event, Fact, Joined, Unjoined
+from pipeline.verify.wire import unframed
 
 __all__ = ["Decided", "Window", "join"]
 
@@ -222,7 +223,7 @@ class _Unit:
                 flag_key=event.flag_key,
                 unit_id=event.unit_id,
                 variation=event.variation,
-                value=event.value.decode(),
+                value=unframed(event.value).decode(),
                 contract_version=event.contract_version,
             )
         )

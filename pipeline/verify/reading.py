@@ -9,18 +9,18 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from functools import lru_cache
 from typing import Any, Final
 
 from contracts.dead_letters import ORIGIN_HEADER, TIMESTAMP_HEADER
 from contracts.flags import Contract
 from contracts.placement import murmur2_partition
 from pipeline.verify.rows import Event
+from pipeline.verify.times import YEAR_2000, time_of
 from pipeline.verify.topics import Record
+from pipeline.verify.wire import opened, says_cloudevent
 from sinks.manifest import ContractUse
 
-__all__ = ["Faults", "InForce", "Reader", "origins", "time_of"]
+__all__ = ["Faults", "InForce", "Reader", "origins"]
 
 Faults = frozenset[str]
 """Reasons to refuse a record."""
@@ -30,14 +30,8 @@ Json = Any  # whatever a JSON text holds
 _NAME: Final = 256  # characters
 _UNIT: Final = 1_024
 _REASON: Final = 1_024
-_YEAR_2000: Final = 946_684_800_000_000
 _LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
-_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _HALF_A_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")  # half of a character outside of the basic plane, or all
-_TIME: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
-    re.ASCII,
-)
 
 
 # ── The rules for one field ───────────────────────────────────────────────────────────────────────────────────────────
@@ -131,30 +125,6 @@ _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def time_of(text: str) -> int | None:
-    """Return the µs since the epoch of an RFC 3339 time with a zone, cut to µs; None if it is none."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    day, hour, minute, second, fraction, sign, zone_hour, zone_minute = match.groups()
-    days = _days(day)
-    if days is None:
-        return None
-    seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
-    if sign:
-        ahead = int(zone_hour) * 3_600 + int(zone_minute) * 60
-        seconds += ahead if sign == "-" else -ahead
-    return seconds * 1_000_000 + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
-
-
-@lru_cache(maxsize=1_024)
-def _days(day: str) -> int | None:
-    try:
-        return date.fromisoformat(day).toordinal() - _EPOCH_DAY
-    except ValueError:
-        return None
-
-
 # ── The contract under which a record falls ───────────────────────────────────────────────────────────────────────────
 
 
@@ -227,12 +197,10 @@ class Reader:
         return read
 
     def _read(self, record: Record) -> Event | Faults:
-        body = _json(record.value)
-        if isinstance(body, frozenset):
-            return body
-        time = _event_time(body.get("timestamp"), record) if self._keeps_to_the_rules(body) else None
-        if time is None:
-            return _SCHEMA
+        found = self._body(record)
+        if isinstance(found, frozenset):
+            return found
+        body, time = found
         flag_key, experiment_key = body.get("flagKey"), body.get("experimentKey")
         contracts = self._in_force.under(flag_key, experiment_key, record.offset)
         if not contracts:
@@ -241,6 +209,22 @@ class Reader:
         if not fitting:
             return _UNKNOWN_VARIATION
         return self._event(body, record, time, fitting)
+
+    def _body(self, record: Record) -> tuple[dict[str, Json], int] | Faults:
+        """Return an event that keeps to the rules, as it is or from its envelope, and when it happened."""
+        body = _json(record.value)
+        time = None if says_cloudevent(record.headers) else self._time(body, record)
+        if time is None and record.value is not None:
+            found = opened(self._kind, record.headers, record.value, _flat_json)
+            body = _flat_json(record.value) if found is None else found
+            time = self._time(body, record)
+        if isinstance(body, frozenset):
+            return body
+        return _SCHEMA if time is None else (body, time)
+
+    def _time(self, body: Json, record: Record) -> int | None:
+        """Return when an event happened; None if it is none."""
+        return _event_time(body.get("timestamp"), record) if self._keeps_to_the_rules(body) else None
 
     def _keeps_to_the_rules(self, body: Json) -> bool:
         if type(body) is not dict or not self._required <= body.keys():
@@ -286,6 +270,7 @@ _TOMBSTONE: Final = Faults({"tombstone"})
 _NOT_JSON: Final = Faults({"not_json"})
 _SCHEMA: Final = Faults({"schema_violation"})
 _ODD: Final = Faults({"not_json", "schema_violation"})  # JSON readers differ in how they refuse what they cannot hold
+_DEEP: Final = 100  # levels, which no event has and every reader reads
 _UNKNOWN: Final = Faults({"unknown_flag", "unknown_variation"})
 _UNKNOWN_BOTH: Final = Faults({"unknown_flag", "unknown_variation", "schema_violation"})
 _UNKNOWN_VARIATION: Final = Faults({"unknown_variation"})
@@ -311,6 +296,21 @@ def _json(value: bytes | None) -> Json | Faults:
     return body
 
 
+def _flat_json(value: bytes) -> Json | Faults:
+    """Read JSON as `_json` does; what nests so deep that readers differ about it may be refused as anything."""
+    body = _json(value)
+    level = [body]
+    for _ in range(_DEEP):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each if type(each) is list else ())
+        ]
+        if not level:
+            return body
+    return _ODD
+
+
 def _event_time(text: str | None, record: Record) -> int | None:
     """Return when it happened: by its body, else by its header, else by the record's own time; None if too early."""
     if text is not None:
@@ -322,7 +322,7 @@ def _event_time(text: str | None, record: Record) -> int | None:
             return None
     else:
         time = min(max(record.timestamp, 0), _LATEST_MS) * 1_000
-    return time if time is not None and time >= _YEAR_2000 else None
+    return time if time is not None and time >= YEAR_2000 else None
 
 
 def origins(records: Sequence[Record]) -> Iterator[tuple[str, int, int]]:

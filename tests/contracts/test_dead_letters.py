@@ -106,6 +106,7 @@ def test_reasons_and_stages_are_closed_sets() -> None:
     assert {
         "tombstone",
         "not_json",
+        "bad_framing",
         "too_large",
         "schema_violation",
         "unknown_flag",

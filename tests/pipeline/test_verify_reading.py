@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from contracts.decode import Decoder
 from contracts.events import MODELS, Kind
 from contracts.flags import load_contract
-from pipeline.verify.reading import InForce, Reader, time_of
+from pipeline.verify.reading import InForce, Reader
 from pipeline.verify.rows import Event
+from pipeline.verify.times import time_of
 from pipeline.verify.topics import Record
 from sinks.manifest import ContractUse
 from tests.contracts.records import BOOK, CONTRACT, EXAMPLE, NOON, PlainRecord, value_of
