@@ -152,23 +152,31 @@ class Decoder:
         settled = list(map(reader.settle, compress(read, valid), kept))
         return _Read(list(compress(records, valid)), list(compress(values, valid)), kept, settled)
 
-    def _judge(self, kind: Kind, record: Record, text: bytes) -> tuple[bytes, Event | Refusal]:
+    def _judge(self, kind: Kind, record: Record, text: bytes) -> tuple[bytes, Struct | Event | Refusal]:
         """Let the model read the text, else what is in the record's envelope; return with it what was read."""
         try:
             return text, self._model(kind, text)
-        except ValidationError as invalid:
-            problems = problems_of(invalid)
+        except ValidationError as error:
+            invalid = error
         try:
             found = opened(kind, record.value or b"", record.headers)
-            if found is not None:
-                return found, self._model(kind, found)
         except Broken as broken:
             return text, refuse(record, broken.reason, broken.stage, broken.problems)
-        except ValidationError as invalid:
-            return text, refuse(record, "schema_violation", "validate", problems_of(invalid))
+        if found is not None:
+            with suppress(Exception):  # whatever the reader raises only says: ask the model
+                return found, self._readers[kind].decode(found)
+            return found, self._validated(kind, record, found)
+        problems = problems_of(invalid)
         if problems[0]["type"] == "json_invalid":
             return text, refuse(record, "not_json", "decode", problems)
         return text, refuse(record, "schema_violation", "validate", problems)
+
+    def _validated(self, kind: Kind, record: Record, text: bytes) -> Event | Refusal:
+        """Let the model read JSON."""
+        try:
+            return self._model(kind, text)
+        except ValidationError as invalid:
+            return refuse(record, "schema_violation", "validate", problems_of(invalid))
 
     def _model(self, kind: Kind, text: bytes) -> Event:
         """Let the model read the text, and the fast reader learn from it; ValidationError if it is no event."""
@@ -192,7 +200,7 @@ class Decoder:
             wrong[row] = refuse(records[row], "schema_violation", "validate", [_timeless(records[row])])
         for row in _where(given & (~read | (times < EARLIEST))):
             # The model refuses every time that the column refuses.
-            wrong[row] = cast("Refusal", self._judge(kind, records[row], rows.texts[row])[1])
+            wrong[row] = cast("Refusal", self._validated(kind, records[row], rows.texts[row]))
         # In a usual batch nothing is ahead of both clocks; which of them counts is asked only of what is.
         for row in _where(times > np.minimum(record_times, now_us) + self._max_future):
             clock = int(record_times[row]) if records[row].timestamp_type == _APPEND_TIME else now_us

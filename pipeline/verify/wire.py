@@ -112,7 +112,7 @@ def _media(headers: Headers) -> str:
     media = ""
     for name, value in headers:
         if name == "content-type":
-            media = (value or b"").decode(errors="replace").split(";")[0].strip().lower()
+            media = (value or b"").split(b";")[0].strip().lower().decode(errors="replace")
     return media
 
 
