@@ -18,6 +18,7 @@ from contracts.decode import Decoder
 from contracts.events import Kind
 from contracts.flags import ContractBook, load_contract, read_contracts
 from contracts.placement import murmur2_partition
+from tests.contracts.wire.envelopes import FORMS, record_of
 from tests.pipeline.lab import Record
 
 COUNT: Final = 5_000
@@ -87,6 +88,14 @@ def test_decode(benchmark: BenchmarkFixture, kind: Kind, make: Callable[[random.
     decoder = Decoder(book, 1 << 20, 600_000_000)
     records = _records(make)
     decoded = benchmark(decoder.decode, kind, "topic", records, START * 1000)
+    assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_decode_of_envelopes(benchmark: BenchmarkFixture, form: str) -> None:
+    decoder = Decoder(ContractBook([load_contract(FLAG.read_text(encoding="utf-8"), FLAG.name)]), 1 << 20, 600_000_000)
+    records = [record_of(form, each.value, each.offset) for each in _records(_outcome)]
+    decoded = benchmark(decoder.decode, "outcome", "topic", records, START * 1000)
     assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
 
 

@@ -45,10 +45,14 @@ class Decoded:
     versions: frozenset[str]  # of the contracts under which events were accepted
 
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
 class _Read(NamedTuple):
     """Records that hold a valid event, column by column; `texts` has the events, as the values or what is in them."""
 
     records: Sequence[Record]
+    headers: list[Headers]
     values: list[bytes]
     texts: list[bytes]
     structs: list[Struct]
@@ -89,7 +93,7 @@ class Decoder:
         refused: list[Refusal] = []
         records, values = self._parsable(records, refused)
         read = self._read(kind, records, values, refused)
-        records, values, _, structs = read
+        records, headers, values, _, structs = read
         count, names = len(structs), self._names[kind]
         combinations = names.numbers(structs)
         milliseconds = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
@@ -105,10 +109,12 @@ class Decoder:
             refused.extend(wrong.values())
             right = np.ones(count, dtype=np.bool_)
             right[list(wrong)] = False
-            records, values, structs = (list(compress(each, right)) for each in (records, values, structs))
+            records, headers, values, structs = (
+                list(compress(each, right)) for each in (records, headers, values, structs)
+            )
             combinations, event_times, record_times = combinations[right], event_times[right], record_times[right]
         refused.sort(key=lambda refusal: refusal.record.offset)
-        rows = Rows(records, values, structs, combinations, event_times, record_times)
+        rows = Rows(records, headers, values, structs, combinations, event_times, record_times)
         events = event_batch(kind, topic, rows, names, self._readers[kind])
         return Decoded(events, tuple(refused), names.versions(combinations))
 
@@ -131,7 +137,8 @@ class Decoder:
 
     def _read(self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]) -> _Read:
         """Return the records that hold a valid event; refuse the others."""
-        texts = _texts(kind, records, values)
+        headers: list[Headers] = list(map(_HEADERS, records))
+        texts = _texts(kind, headers, values)
         reader, rest = self._readers[kind], iter(texts)
         read: list[Struct | Event | Refusal] = []
         judged = False
@@ -145,12 +152,14 @@ class Decoder:
                 read.append(judgement)
                 judged = True
         if not judged:
-            return _Read(records, values, texts, read)
+            return _Read(records, headers, values, texts, read)
         refused.extend(each for each in read if isinstance(each, Refusal))
         valid = [not isinstance(each, Refusal) for each in read]
         kept = list(compress(texts, valid))
         settled = list(map(reader.settle, compress(read, valid), kept))
-        return _Read(list(compress(records, valid)), list(compress(values, valid)), kept, settled)
+        return _Read(
+            list(compress(records, valid)), list(compress(headers, valid)), list(compress(values, valid)), kept, settled
+        )
 
     def _judge(self, kind: Kind, record: Record, text: bytes) -> tuple[bytes, Struct | Event | Refusal]:
         """Let the model read the text, else what is in the record's envelope; return with it what was read."""
@@ -193,7 +202,7 @@ class Decoder:
         given = stamps.is_valid().to_numpy(zero_copy_only=False)
         read = np.ones(len(times), dtype=np.bool_)
         times[given], read[given] = parse_times(stamps.drop_null() if stamps.null_count else stamps)
-        for row in _marked(records) if stamps.null_count else ():
+        for row in _marked(rows.headers) if stamps.null_count else ():
             if not given[row]:
                 times[row] = _marked_time(records[row])
         for row in _where(~given & (times < EARLIEST)):
@@ -213,28 +222,28 @@ class Decoder:
         return wrong
 
 
-def _texts(kind: Kind, records: Sequence[Record], values: Sequence[bytes]) -> list[bytes]:
+def _texts(kind: Kind, headers: Sequence[Headers], values: Sequence[bytes]) -> list[bytes]:
     """Return the values, with the event in place of each value that headers call a CloudEvent.
 
     Where that one cannot be opened, nothing stands in its place, which no reader takes for an event.
     """
     texts = list(values)
-    for row, headers in enumerate(map(_HEADERS, records)) if any(map(_HEADERS, records)) else ():
-        if headers and in_headers(headers):
+    for row, each in enumerate(headers) if any(headers) else ():
+        if each and in_headers(each):
             try:
-                texts[row] = opened(kind, values[row], headers) or b""
+                texts[row] = opened(kind, values[row], each) or b""
             except Broken:
                 texts[row] = b""
     return texts
 
 
-def _marks(headers: Sequence[tuple[str, bytes | None]]) -> list[bytes | None]:
+def _marks(headers: Headers) -> list[bytes | None]:
     return [value for name, value in headers if name == TIMESTAMP_HEADER]
 
 
-def _marked(records: Sequence[Record]) -> list[int]:
+def _marked(headers: Sequence[Headers]) -> list[int]:
     """Return the rows whose record has its event time in a header."""
-    return [row for row, headers in enumerate(map(_HEADERS, records)) if headers and _marks(headers)]
+    return [row for row, each in enumerate(headers) if each and _marks(each)]
 
 
 def _marked_time(record: Record) -> int:

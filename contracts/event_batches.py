@@ -20,7 +20,6 @@ from contracts.structs import FastReader, Struct
 
 __all__ = ["Rows", "event_batch"]
 
-_HEADERS: Final = attrgetter("headers")
 _HEADER: Final = EVENT.field("headers").type.value_type
 
 
@@ -29,6 +28,7 @@ class Rows:
     """Events that were read, column by column: all of one length, in the order of the records."""
 
     records: Sequence[Record]
+    headers: Sequence[Sequence[tuple[str, bytes | None]]]
     values: Sequence[bytes]
     structs: Sequence[Struct]
     combinations: npt.NDArray[np.int32]
@@ -55,7 +55,7 @@ def event_batch(kind: Kind, topic: str, rows: Rows, names: Combinations, reader:
         "segments": _lists([struct.segments for struct in structs]),
         "value": pa.array(rows.values, pa.binary()),
         "key": pa.array([record.key for record in records], pa.binary()),
-        "headers": _headers(list(map(_HEADERS, records))),
+        "headers": _headers(rows.headers),
     }
     columns |= {name: names.column(name, rows.combinations) for name in names.columns}
     columns |= _OWN_COLUMNS[kind](structs, reader)

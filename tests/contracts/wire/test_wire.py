@@ -160,6 +160,10 @@ def test_a_plain_event_with_such_names_stays_plain(more: dict[str, Any]) -> None
     [
         pytest.param((("ce_id", b"1"), ("ce_time", b"2026-01-01T00:00:00Z")), id="without ce_specversion"),
         pytest.param((("content-type", b"application/avro"),), id="another content type"),
+        pytest.param((("content-type", b"text/cloudevents"),), id="a content type that resembles it"),
+        pytest.param(
+            (("content-type", b"application/cloudevents+json"), ("content-type", b"text/json")), id="not the last"
+        ),
         pytest.param((("content-type", None), ("__value_schema_id", b"junk")), id="a schema ID that is none"),
     ],
 )
@@ -215,6 +219,13 @@ def test_a_frame_around_anything_but_a_json_object_is_bad_framing(value: bytes, 
 def test_a_framed_event_that_breaks_the_contract_is_a_schema_violation() -> None:
     decoded = decode("outcome", record_of("schema ID", value_of("outcome", unitId=7, event=...)))
     assert told(decoded) == ("schema_violation", [("missing", "event"), ("string_type", "unitId")])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-02-30T10:15:30Z", "1999-12-31T23:59:59Z"])
+def test_a_wrong_time_in_an_envelope_is_a_schema_violation(form: str, text: str) -> None:
+    reason, problems = told(decode("outcome", record_of(form, value_of("outcome", timestamp=text))))
+    assert (reason, problems[0][1]) == ("schema_violation", "timestamp")
 
 
 # ── CloudEvents ───────────────────────────────────────────────────────────────────────────────────────────────────────
