@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.columns import EVENT, utf8
+from contracts.wire.registry import unframed
 from pipeline.sources import Source, rows_at
 from sinks import tables
 
@@ -59,7 +60,7 @@ def events(joined: pa.Table, sources: Sequence[Source], partition: int) -> pa.Ta
 def unjoined(verdicts: pa.Table, sources: Sequence[Source], partition: int) -> pa.Table:
     """Return the events that belong to no fact, rows of the view `unjoined`."""
     columns = _beside(verdicts, sources, tables.UNJOINED)
-    columns["value"] = columns["value"].cast(pa.string())
+    columns["value"] = _unframed(columns["value"]).cast(pa.string())
     columns["partition"] = _repeated(partition, pa.int32(), verdicts)
     return _table(columns, tables.UNJOINED)
 
@@ -70,6 +71,14 @@ def dead_letters(verdicts: pa.Table, sources: Sequence[Source]) -> pa.Table:
     columns = _beside(broken, sources, DEAD_LETTERS)
     columns["stage"] = _repeated("close", pa.string(), broken)
     return _table(columns, DEAD_LETTERS)
+
+
+def _unframed(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values without the schema-registry framing that some may begin with, which need not be text."""
+    if not pc.any(pc.is_in(pc.binary_slice(values, 0, 1), pa.array([b"\0", b"\1"]))).as_py():
+        return values
+    bare = [(value, unframed(value)) for value in values.to_pylist()]
+    return pa.chunked_array([[value if payload is None else payload for value, payload in bare]], pa.binary())
 
 
 def _beside(verdicts: pa.Table, sources: Sequence[Source], schema: pa.Schema) -> Columns:
