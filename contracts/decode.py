@@ -165,8 +165,13 @@ class Decoder:
         """Let the model read the text, else what is in the record's envelope; return with it what was read."""
         try:
             return text, self._model(kind, text)
-        except ValidationError as error:
-            invalid = error
+        except ValidationError as invalid:
+            return self._open(kind, record, text, invalid)
+
+    def _open(
+        self, kind: Kind, record: Record, text: bytes, invalid: ValidationError
+    ) -> tuple[bytes, Struct | Event | Refusal]:
+        """Read what is in the record's envelope; where there is none, refuse the text for what the model said."""
         try:
             found = opened(kind, record.value or b"", record.headers)
         except Broken as broken:

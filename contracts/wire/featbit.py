@@ -26,14 +26,7 @@ _OURS: Final = frozenset({*_ROUTE, *_ASSIGNMENT, "assignmentUnit", "reason"})  #
 
 def is_insight(body: Json) -> bool:
     """Return whether a JSON text is an insight, or an array that begins with one."""
-    first = body[0] if isinstance(body, list) and body else body
-    return (
-        isinstance(first, dict)
-        and first.keys() <= _FIELDS
-        and isinstance(first.get("user"), dict)
-        and isinstance(first["user"].get("keyId"), str)
-        and any(isinstance(first.get(name), list) for name in ("variations", "metrics"))
-    )
+    return _is_one(body[0] if isinstance(body, list) and body else body)
 
 
 def event_of(kind: Kind, body: Json) -> dict[str, Json]:
@@ -42,7 +35,7 @@ def event_of(kind: Kind, body: Json) -> dict[str, Json]:
     An evaluation is an exposure, a metric an outcome.
     """
     insights = body if isinstance(body, list) else [body]
-    if not all(map(is_insight, insights)):
+    if not all(map(_is_one, insights)):
         raise bad_framing("featbit", (), "Input should be one insight, with user, variations and metrics")
     found = [
         (name, insight["user"], each)
@@ -69,6 +62,16 @@ def event_of(kind: Kind, body: Json) -> dict[str, Json]:
         "timestamp": _time(each.get("timestamp")),
         "attributes": attributes or None,
     }
+
+
+def _is_one(body: Json) -> bool:
+    return (
+        isinstance(body, dict)
+        and body.keys() <= _FIELDS
+        and isinstance(body.get("user"), dict)
+        and isinstance(body["user"].get("keyId"), str)
+        and any(isinstance(body.get(name), list) for name in ("variations", "metrics"))
+    )
 
 
 def _listed(value: Json) -> list[Json]:

@@ -106,6 +106,10 @@ BASES: Final = (
 )
 
 
+PARTS: Final = [part for body in BASES for part in (body, [body], [[body]], *body)]
+"""What may stand in a wrong place: whole bodies, in lists, and their parts."""
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("depth", [90, 150, 250, 1_500])
 def test_deep_data_are_refused_alike(depth: int, form: str) -> None:
@@ -120,6 +124,6 @@ def test_deep_data_are_refused_alike(depth: int, form: str) -> None:
 def test_bodies_with_other_parts_are_read_alike(kind: Kind, body: Any, data: st.DataObject) -> None:  # noqa: ANN401
     for _ in range(data.draw(st.integers(0, 3))):
         path = data.draw(st.sampled_from(paths(body)))
-        body = changed(body, path, data.draw(st.one_of(st.just(...), SCALARS)))
+        body = changed(body, path, data.draw(st.one_of(st.just(...), SCALARS, st.sampled_from(PARTS))))
     value = json.dumps(body).encode()
     agree(kind, value, data.draw(st.sampled_from(((), (("content-type", b"application/cloudevents+json"),)))))

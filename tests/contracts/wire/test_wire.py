@@ -425,6 +425,7 @@ def test_a_metric_may_name_an_experiment() -> None:
         pytest.param("exposure", insight(metrics=[METRIC]), ("bad_framing", [("featbit",)]), id="two events"),
         pytest.param("exposure", insight() + insight(), ("bad_framing", [("featbit",)]), id="two insights"),
         pytest.param("exposure", [*insight(), 7], ("bad_framing", [("featbit",)]), id="no insight behind one"),
+        pytest.param("exposure", [*insight(), insight()], ("bad_framing", [("featbit",)]), id="an array behind one"),
         pytest.param(
             "exposure", insight(variations=[7]), ("bad_framing", [("featbit", "variations", "0")]), id="a number"
         ),
