@@ -47,7 +47,7 @@ Stage = Literal["decode", "validate", "placement", "close"]
 STAGES: Final[frozenset[Stage]] = frozenset(get_args(Stage))
 
 TIMESTAMP_HEADER: Final = "evidence.timestamp"
-"""The event time of a copied record without one in its body: RFC 3339. Set by replay and by rerouting."""
+"""The event time of a copied record where neither body nor envelope has one: RFC 3339. Set by replay and rerouting."""
 
 ORIGIN_HEADER: Final = "evidence.origin"
 """Where a rerouted copy was first: `topic/partition/offset`."""

@@ -213,7 +213,7 @@ class Reader:
     def _body(self, record: Record) -> tuple[dict[str, Json], int] | Faults:
         """Return an event that keeps to the rules, as it is or from its envelope, and when it happened."""
         body = _json(record.value)
-        time = None if says_cloudevent(record.headers) else self._time(body, record)
+        time = None if record.headers and says_cloudevent(record.headers) else self._time(body, record)
         if time is None and record.value is not None:
             found = opened(self._kind, record.headers, record.value, _flat_json)
             body = _flat_json(record.value) if found is None else found
