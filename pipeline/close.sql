@@ -1,23 +1,14 @@
--- The close: from the open events of one partition to facts, joined events and unjoined ones.
+-- The second part of a close: from the events of active units to facts, joined events and unjoined ones.
 --
--- Given, as tables or views
---   open_event     one row an event as it was read: columns of contracts.columns.EVENT, maps as lists of entries;
---                  `place` is a number for the row, `source` one for the file or table that has it; of those numbered
---                  from `first_new` on no earlier close has judged any event
---   residue        one row a window that an earlier close has closed
---   contract       one row a contract version; `version` is its number in this script
+-- Given, beside what close_active.sql was given and left behind, as tables or views
+--   record         one row an event as it was read, of all active units at least: as `open_event`
 --   route          one row a variation of a version: what it is to run
 --   ladder         one row a state of a version's experiment, valid in [begins, until)
 --   metric         one row a metric of a version; numbers have the order of the names
---   horizon        one row a flag: its longest window, and the time through which old events are decided
--- and, as variables, `first_new`, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`,
--- `partition`, `never` (before any event) and `every_unit`: look at all units, not just at those for which something is
--- decided.
 --
 -- Left behind: the temporary tables below, and the views `facts`, `joined`, `unjoined`, `decided` and `last_ripening`,
 -- which tell events by their `place`. Times are microseconds since the epoch, intervals half-open.
 
-CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
 CREATE TEMP MACRO crosses(a_start, a_end, b_start, b_end) AS a_start < b_end AND b_start < a_end;
 -- `conversation`, `conversation_id` and `conversationId` name one unit
 CREATE TEMP MACRO unit_name(name) AS lower(regexp_replace(name, '(_id|Id)$', ''));
@@ -26,65 +17,6 @@ CREATE TEMP MACRO moment(t, tie) AS (t::HUGEINT << 32) + tie;
 
 CREATE TEMP TYPE STAGE AS ENUM ('closed', 'closing', 'open');
 CREATE TEMP TYPE FATE AS ENUM ('joined', 'duplicate', 'outside_window', 'no_exposure', 'late', 'undecided');
-
-
--- ── Active units: those of which this close may decide something ──────────────────────────────────────────────────────
-
--- one row a flag; an old event at or before `decided_through` is decided, a new one at or before `late_through` late
-CREATE TEMP TABLE reach AS
-SELECT
-    flag_key,
-    longest_window,
-    coalesce(decided_through, getvariable('never')) AS decided_through,
-    greatest(
-        decided_through,
-        getvariable('closed_through') - longest_window - getvariable('allowed_lateness')
-    ) AS late_through
-FROM horizon;
-
--- no later event can be ripe
-SET VARIABLE ripe_through = (
-    SELECT CASE
-        WHEN getvariable('every_unit') THEN 'infinity'::TIMESTAMPTZ
-        ELSE make_timestamptz(greatest(
-            max(late_through), getvariable('watermark') - getvariable('allowed_lateness') - (SELECT min(window_us) FROM contract)
-        ))
-    END
-    FROM reach
-);
-
--- one row an active unit of a flag
-CREATE TEMP TABLE unit AS
-WITH
-
--- one row an event that would now be late, close its window, or expire without one
-ripe AS (
-    SELECT flag_key, unit_id
-    FROM open_event
-    JOIN reach USING (flag_key)
-    JOIN contract USING (flag_key, contract_version)
-    WHERE
-        event_time <= getvariable('ripe_through')
-        AND (source >= getvariable('first_new') OR epoch_us(event_time) > decided_through)
-        AND (
-            getvariable('every_unit')
-            OR epoch_us(event_time) <= late_through
-            OR ripens_at(epoch_us(event_time), CASE kind WHEN 'exposure' THEN window_us ELSE longest_window END)
-                <= getvariable('watermark')
-        )
-),
-
--- one row a new event of a unit with closed windows: it may be late
-returning_event AS (
-    SELECT flag_key, unit_id
-    FROM open_event SEMI JOIN residue USING (flag_key, unit_id)
-    WHERE source >= getvariable('first_new')
-),
-
-active AS (FROM ripe UNION FROM returning_event)
-
-SELECT flag_key, unit_id, longest_window, decided_through, late_through, row_number() OVER () AS unit
-FROM active JOIN reach USING (flag_key);
 
 -- one row a variation's name; numbers have the order of the names
 CREATE TEMP TABLE variation AS
@@ -97,26 +29,6 @@ SELECT unit, variation.variation, epoch_us(window_start) AS starts, epoch_us(win
 FROM residue
 JOIN unit USING (flag_key, unit_id)
 JOIN variation ON variation_name = residue.variation;
-
--- one row an event of an active unit
-CREATE TEMP TABLE touched AS SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id);
-
--- the rest of the script reads no other sources: a filter on this keeps them shut
-SET VARIABLE touched_sources = (SELECT coalesce(list(DISTINCT source), []) FROM touched);
-
--- where the events of active units are few among many, all that the rest of the script reads is read here once
-SET VARIABLE few = (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
-
-CREATE TEMP TABLE fetched AS
-SELECT open_event.*
-FROM open_event JOIN touched USING (source, place)
-WHERE getvariable('few') AND list_contains(getvariable('touched_sources'), source);
-
--- one row an event as it was read, of all active units at least
-CREATE TEMP VIEW record AS
-FROM fetched
-UNION ALL
-FROM open_event WHERE NOT getvariable('few') AND list_contains(getvariable('touched_sources'), source);
 
 -- one row an event of an active unit that is new, or old and not decided; `gone` ones are late
 CREATE TEMP TABLE event AS

@@ -44,16 +44,18 @@ def oracle_rows(steps: Sequence[Step], used: Sequence[Contract] = STEADY) -> Row
 
 def with_last_close(steps: Sequence[Step], used: Sequence[Contract] = STEADY) -> list[Step]:
     """Return the steps and, if an event is left without a fate, the close that decides everything."""
-    oracle = new_oracle(used)
+    oracle, closed_through = new_oracle(used), 0
     for step in steps:
         match step:
             case Arrive(event):
                 oracle.arrive([event])
             case Close(watermark):
                 oracle.close(watermark)
+                closed_through = watermark
             case _:
                 pass
-    return [*steps] if oracle.closes_through is None else [*steps, Close(oracle.closes_through)]
+    last = oracle.closes_through
+    return [*steps] if last is None else [*steps, Close(max(last, closed_through))]
 
 
 def disagreements(
