@@ -271,6 +271,29 @@ def verify(
 
 
 @app.command()
+def doctor(
+    records: Annotated[
+        int | None, typer.Option(min=1, help="Read so many of each partition, the newest; 2000 if not given.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Read all since: 2026-06-07T10:15:30Z, or 2h ago as 2h.")] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that reading may take.")] = 30.0,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Tell what is wrong with the producers, by a sample of the topics. Exits 1 for an error or a warning."""
+    from pipeline.doctor import report  # noqa: PLC0415
+    from pipeline.doctor.command import diagnose  # noqa: PLC0415
+
+    examined = diagnose(load(), records, since, time_limit)
+    if as_json:
+        _say(json.dumps(report.as_json(examined)))
+    else:
+        for line in report.lines(examined):
+            _say(line)
+    if not examined.fine:
+        raise typer.Exit(Exit.WRONG)
+
+
+@app.command()
 def demo(
     home: Annotated[Path | None, typer.Option(help="A new directory for it; build/demo-… if not given.")] = None,
     events: Annotated[int, typer.Option(min=2_000, help="About how many events to publish.")] = 20_000,

@@ -1,0 +1,226 @@
+"""What can be known of the producers' clocks.
+
+A record's own time is the broker's at the append (LogAppendTime) or the producer's at the sending (CreateTime).
+
+- An event cannot be received before it happens. One that is later than the broker's append time, than the time at which
+  its own record was sent, or than this machine's clock, comes from a clock that is ahead: `clock_ahead`.
+- The other way round nothing is certain: an event may be old because a clock is behind, or because it was queued. What
+  distinguishes the two is that a clock is wrong by a constant. Where one of several producers on a topic differs from
+  the others by nearly the same time in all its records, that is `clock_skew`. With append times, the delay of each
+  event is compared with the others' delay. With sending times, offsets tell the order of arrival: a record that was
+  sent before one that lies before it, or after one that lies after it, is out of order by so much at least.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median, quantiles
+from typing import Final, NamedTuple
+
+from contracts.times import parse_time
+from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark, share
+from pipeline.doctor.reading import Producer, Reading, Row
+from pipeline.doctor.sample import Topic
+
+__all__ = ["clocks"]
+
+APPENDED: Final = 1
+
+AHEAD_US: Final = 10_000_000
+"""Beyond the broker's append time: synchronised machines differ by less than a second."""
+
+AHEAD_OF_PRODUCER_US: Final = 60_000_000
+"""Beyond this machine's clock or the producer's, neither of which need be right: the out-of-orderness of watermarks."""
+
+LEAST_AHEAD: Final = 3
+"""Events of a producer: one is a typing error in a test."""
+
+LEAST_SKEW_US: Final = 60_000_000
+"""Less is hidden by the out-of-orderness that watermarks allow."""
+
+LEAST_RECORDS: Final = 30
+"""Of a producer and of the others: below, a constant difference may be a chance."""
+
+STEADY: Final = 0.1
+"""Half of the differences lie within this part of their median: a queue varies, a clock does not."""
+
+STEADY_US: Final = 5_000_000
+"""And within this, at least, is steady: the pauses between records."""
+
+_SHOWN: Final = 5  # producers that are named
+_SECOND: Final = 1_000_000
+
+
+class _Timed(NamedTuple):
+    row: Row
+    producer: Producer
+    event_time: int  # µs
+    record_time: int  # µs
+
+
+def clocks(reading: Reading) -> Iterator[Remark]:
+    """Tell whose clock is ahead, or differs from the others'."""
+    ahead: list[tuple[_Timed, int, str]] = []
+    skews: list[_Skew] = []
+    looked = 0
+    alone: list[str] = []
+    for kind, topic in reading.sample.kinds():
+        timed = [each for row in reading.of_kind[kind] if (each := _timed(row)) is not None]
+        looked += len(timed)
+        early = [(each, by, than) for each in timed for by, than in (_ahead(each, reading.sample.taken_us),) if by > 0]
+        if early:
+            ahead += early
+        elif timed:
+            senders = {each.producer for each in timed if each.producer.is_sender}
+            if len(senders) > 1:
+                skews += _skews(topic, timed)
+            else:
+                alone.append(topic.name)
+    if alone:
+        yield NotJudged(f"{', '.join(alone)}: no two producers that can be told apart, so no clocks to compare")
+    by_producer: dict[Producer, list[tuple[_Timed, int, str]]] = {}
+    for one in ahead:
+        by_producer.setdefault(one[0].producer, []).append(one)
+    guilty = {producer: theirs for producer, theirs in by_producer.items() if len(theirs) >= LEAST_AHEAD}
+    if guilty:
+        yield _told_ahead(guilty, looked)
+    if skews:
+        yield _told_skew(skews)
+    if looked and not guilty and not skews:
+        yield InOrder(f"clocks: none of {looked:,} events lies in the future")
+
+
+def _timed(row: Row) -> _Timed | None:
+    """Return a row with its times; None for what has no event time, be it refused for other reasons."""
+    record_time = max(row.record.timestamp, 0) * 1_000
+    if row.event is not None:
+        return _Timed(row, row.producer(), row.event.time, record_time)
+    if row.refusal is None or row.refusal.reason != "future_timestamp":
+        return None
+    text = row.body().get("timestamp")
+    try:
+        time = parse_time(text) if isinstance(text, str) else record_time
+    except ValueError:
+        return None
+    return _Timed(row, row.producer(), time, record_time)
+
+
+def _ahead(timed: _Timed, taken_us: int) -> tuple[int, str]:
+    """Return by how much an event is ahead of a clock, and whose that is; 0 if it may be right."""
+    if timed.row.record.timestamp_type == APPENDED:
+        by = timed.event_time - timed.record_time
+        return (by, "the broker's clock") if by > AHEAD_US else (0, "")
+    if timed.event_time - timed.record_time > AHEAD_OF_PRODUCER_US and timed.record_time:
+        return timed.event_time - timed.record_time, "the time of its own sending"
+    by = max(timed.event_time, timed.record_time) - taken_us
+    return (by, "this machine's clock") if by > AHEAD_OF_PRODUCER_US else (0, "")
+
+
+def _told_ahead(guilty: Mapping[Producer, Sequence[tuple[_Timed, int, str]]], looked: int) -> Finding:
+    lines = []
+    ranked = sorted(guilty.items(), key=lambda item: -len(item[1]))
+    for producer, theirs in ranked[:_SHOWN]:
+        seconds = median(by for _, by, _ in theirs) / _SECOND
+        lines.append(f"{producer}: {len(theirs):,} events, usually {_span(seconds)} ahead of {theirs[0][2]}")
+    if len(ranked) > _SHOWN:
+        lines.append(f"and {len(ranked) - _SHOWN} more producers")
+    count = sum(map(len, guilty.values()))
+    topics = " and ".join(sorted({one.row.topic.name for theirs in guilty.values() for one, _, _ in theirs}))
+    what = f"Events of {topics} lie in the future: {share(count, looked)}."
+    return Finding("clock_ahead", what, lines, count, looked, ranked[0][1][0][0].row.place)
+
+
+class _Skew(NamedTuple):
+    topic: str
+    producer: Producer
+    seconds: float  # positive is behind
+    records: int
+    of: int
+    appended: bool
+    example: Row
+
+
+def _skews(topic: Topic, timed: Sequence[_Timed]) -> Iterator[_Skew]:
+    """Yield the producers that differ from the others on the topic by a constant."""
+    appended = all(each.row.record.timestamp_type == APPENDED for each in timed)
+    differences: dict[Producer, list[int]] = {}
+    for producer, difference in _delays(timed) if appended else _neighbours(timed):
+        differences.setdefault(producer, []).append(difference)
+    steady = {
+        producer: (median(theirs), theirs)
+        for producer, theirs in differences.items()
+        if len(theirs) >= LEAST_RECORDS and _is_steady(theirs)
+    }
+    firsts: dict[Producer, _Timed] = {}
+    for each in timed:
+        firsts.setdefault(each.producer, each)
+    for producer, (middle, theirs) in steady.items():
+        others = [another for other, (another, _) in steady.items() if other != producer]
+        usual = median(others) if appended and others else 0.0
+        if (others or not appended) and abs(middle - usual) >= LEAST_SKEW_US:
+            seconds = (middle - usual) / _SECOND
+            yield _Skew(topic.name, producer, seconds, len(theirs), len(timed), appended, firsts[producer].row)
+
+
+def _delays(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
+    for each in timed:
+        if each.producer.is_sender:
+            yield each.producer, each.record_time - each.event_time
+
+
+def _neighbours(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
+    """Yield by how much each record seems to be sent before one that lies before it, or after one that lies after it.
+
+    Its neighbours are the nearest records of other producers in its partition. Only an order that cannot be counts: the
+    difference is 0 where the times are in order.
+    """
+    senders = [each for each in timed if each.producer.is_sender]
+    following = reversed(list(_nearest_before(senders[::-1])))
+    for each, before, after in zip(senders, _nearest_before(senders), following, strict=True):
+        if before is not None and before.record_time > each.record_time:
+            yield each.producer, before.record_time - each.record_time
+        elif after is not None and after.record_time < each.record_time:
+            yield each.producer, after.record_time - each.record_time
+        elif before is not None or after is not None:
+            yield each.producer, 0
+
+
+def _nearest_before(senders: Sequence[_Timed]) -> Iterator[_Timed | None]:
+    """Yield for each record the nearest one before it that is of another producer and in the same partition."""
+    last: dict[int, _Timed] = {}  # by partition
+    other: dict[int, _Timed] = {}  # the last one of another producer than that
+    for each in senders:
+        partition = each.row.partition
+        before = last.get(partition)
+        if before is not None and before.producer != each.producer:
+            other[partition] = before
+        yield other.get(partition)
+        last[partition] = each
+
+
+def _is_steady(differences: Sequence[int]) -> bool:
+    low, middle, high = quantiles(differences, n=4)
+    return high - low <= max(STEADY_US, STEADY * abs(middle))
+
+
+def _told_skew(skews: Sequence[_Skew]) -> Finding:
+    worst = sorted(skews, key=lambda skew: -abs(skew.seconds))
+    lines = []
+    for skew in worst[:_SHOWN]:
+        how = "behind" if skew.seconds > 0 else "ahead of"
+        unknown = "its clock or theirs, sending times do not tell whose"
+        why = "its clock, or a constant delay" if skew.appended else unknown
+        lines.append(
+            f"{skew.topic}: {skew.producer} is {_span(abs(skew.seconds))} {how} the other producers "
+            f"in {skew.records:,} records: {why}"
+        )
+    if not all(skew.appended for skew in worst):
+        lines.append("message.timestamp.type=LogAppendTime on the topic would tell whose clock is wrong")
+    first = worst[0]
+    what = f"The clocks of producers of {first.topic} differ by {_span(abs(first.seconds))}."
+    return Finding("clock_skew", what, lines, sum(s.records for s in worst), first.of, first.example.place)
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"
