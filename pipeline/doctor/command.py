@@ -6,9 +6,11 @@ from typing import Final
 
 from contracts.errors import SettingsError
 from pipeline.dlq.filters import parse_moment
+from pipeline.doctor.batches import producer_batches
 from pipeline.doctor.examination import Examined, examine
 from pipeline.doctor.kafka import Extent, take
 from pipeline.doctor.reading import Limits
+from pipeline.doctor.sample import Sample
 from pipeline.flag_directory import FlagDirectory
 from pipeline.settings import Settings
 
@@ -34,5 +36,21 @@ def diagnose(
         raise SettingsError("--records and --since both say how much to read; give one of them")
     extent = Extent(records or DEFAULT_RECORDS, parse_moment(since, clock()), limit_s)
     book = FlagDirectory(settings.flags).read()
-    sample = take(settings.librdkafka(), settings.topics, extent, clock)
+    sample = _sent_by(take(settings.librdkafka(), settings.topics, extent, clock), settings, limit_s)
     return examine(sample, book, Limits(settings.max_value_bytes, settings.max_future))
+
+
+def _sent_by(sample: Sample, settings: Settings, limit_s: float) -> Sample:
+    """Return the sample with the IDs of idempotent producers, as far as they can be had."""
+    spans = {
+        (topic.name, number): (log[0].offset, log[-1].offset + 1)
+        for topic in sample
+        for number, log in topic.records.items()
+        if log
+    }
+    batches = producer_batches(settings, spans, limit_s) if spans else {}
+    exposures, outcomes, guardrails = (
+        topic.sent_by({number: theirs for (name, number), theirs in batches.items() if name == topic.name})
+        for topic in sample
+    )
+    return Sample(exposures, outcomes, guardrails, sample.taken_us)

@@ -16,6 +16,7 @@ __all__ = ["Extent", "take"]
 
 _AT_ONCE: Final = 5_000  # records handed on together
 _MOST_BYTES: Final = 512 << 20  # of keys and values in the sample: it is held in memory
+_PAUSE_S: Final = 0.1
 _LEADER_S: Final = 3.0  # for the bounds of a partition: one without a leader must not eat the time of the others
 
 _PASSING: Final = frozenset(
@@ -48,7 +49,7 @@ def take(config: Mapping[str, str | int], names: Sequence[str], extent: Extent, 
     asked for last, so that no outcome is read whose exposure came before it and is not. Raises KafkaUnavailable if no
     broker answers.
     """
-    await_brokers(config)
+    await_brokers(config, min(TIMEOUT_S, extent.limit_s))
     deadline = time.monotonic() + extent.limit_s
     consumer = bystander(config, "evidence-doctor")
     try:
@@ -64,16 +65,16 @@ def take(config: Mapping[str, str | int], names: Sequence[str], extent: Extent, 
         raise _fault(error.args[0]) from None
     finally:
         consumer.close()
-    topics = {
-        name: Topic(
-            name,
-            len(there[name].partitions) if name in there else 0,
-            {partition: records[name, partition] for partition in bounds[name]},
-            frozenset(partition for partition, (_, start, _) in bounds[name].items() if start > 0),
-            unread[name],
-        )
-        for name in names
-    }
+    topics = {}
+    for name in names:
+        logs = {partition: _since(extent, records[name, partition]) for partition in bounds[name]}
+        cut = {
+            partition
+            for partition, (_, start, _) in bounds[name].items()
+            if start > 0 or len(logs[partition]) < len(records[name, partition])
+        }
+        count = len(there[name].partitions) if name in there else 0
+        topics[name] = Topic(name, count, logs, frozenset(cut), unread[name])
     exposures, outcomes, guardrails = (topics[name] for name in names)
     return Sample(exposures, outcomes, guardrails, taken_us=now())
 
@@ -86,7 +87,7 @@ def _bounds(
     unread: dict[int, str] = {}
     for partition in partitions:
         try:
-            first, end = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=_LEADER_S)
+            first, end = _ends(consumer, TopicPartition(name, partition))
             bounds[partition] = first, max(first, end - extent.records), end
         except KafkaException as error:
             unread[partition] = error.args[0].str()
@@ -96,6 +97,20 @@ def _bounds(
             first, _, end = bounds[at.partition]
             bounds[at.partition] = first, at.offset if at.offset >= 0 else end, end  # -1 where no record is so young
     return bounds, unread
+
+
+def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Return the first offset and the next one at the end, asking again while the partition gets its leader."""
+    deadline = time.monotonic() + _LEADER_S
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(partition, timeout=_LEADER_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return int(first), int(end)
 
 
 def _read(
@@ -138,6 +153,12 @@ def _read(
     for name, partition in open_ends:
         unread[name][partition] = why
     return records
+
+
+def _since(extent: Extent, records: Sequence[Record]) -> Sequence[Record]:
+    """Return the records of the time that was asked for; offsets are only as good as the order of record times."""
+    since = extent.since_us
+    return records if since is None else [record for record in records if record.timestamp * 1_000 >= since]
 
 
 def _record(message: Any) -> Record:  # noqa: ANN401 - the client is untyped

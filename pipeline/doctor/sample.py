@@ -1,13 +1,13 @@
 """A sample of the three topics: what the rules look at."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from contracts.columns import KINDS
 from contracts.events import Kind
 
-__all__ = ["NO_PRODUCER", "Record", "Sample", "Topic"]
+__all__ = ["NO_PRODUCER", "Batch", "Record", "Sample", "Topic"]
 
 NO_PRODUCER = -1
 """The producer ID of a record whose producer has none, as it is not idempotent, or where none is known."""
@@ -25,6 +25,14 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     producer_id: int = NO_PRODUCER
+
+
+class Batch(NamedTuple):
+    """The offsets `[first, end)` of one batch, and the ID of the idempotent producer that sent it."""
+
+    first: int
+    end: int
+    producer_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,11 @@ class Topic:
         """How many records were read."""
         return sum(map(len, self.records.values()))
 
+    def sent_by(self, batches: Mapping[int, Sequence[Batch]]) -> "Topic":
+        """Return the topic with the producers' IDs of these batches: by partition, in offset order."""
+        records = {number: list(_sent_by(log, batches.get(number, ()))) for number, log in self.records.items()}
+        return replace(self, records=records)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -62,3 +75,12 @@ class Sample:
     def kinds(self) -> Iterator[tuple[Kind, Topic]]:
         """Iterate over the topics with their kinds."""
         return zip(KINDS, self, strict=True)
+
+
+def _sent_by(records: Sequence[Record], batches: Sequence[Batch]) -> Iterator[Record]:
+    at = 0
+    for record in records:
+        while at < len(batches) and batches[at].end <= record.offset:
+            at += 1
+        known = at < len(batches) and batches[at].first <= record.offset
+        yield record._replace(producer_id=batches[at].producer_id) if known else record

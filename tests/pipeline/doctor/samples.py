@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ LIMITS: Final = Limits(max_value_bytes=1 << 20, max_future_us=10 * MINUTE)
 Placement = Callable[[bytes | None, int], int]
 
 
+@lru_cache(maxsize=100_000)
 def placed_by_murmur2(key: bytes | None, partitions: int) -> int:
     """Place a key as Java does, whatever its bytes."""
     column = pa.array([key or b""], pa.binary())
