@@ -6,12 +6,13 @@ A record's own time is the broker's at the append (LogAppendTime) or the produce
   its own record was sent, or than this machine's clock, comes from a clock that is ahead: `clock_ahead`.
 - The other way round nothing is certain: an event may be old because a clock is behind, or because it was queued. What
   distinguishes the two is that a clock is wrong by a constant. Where one of several producers on a topic differs from
-  the others by nearly the same time in all its records, that is `clock_skew`. With append times, the delay of each
-  event is compared with the others' delay. With sending times, offsets tell the order of arrival: a record that was
-  sent before one that lies before it, or after one that lies after it, is out of order by so much at least.
+  the others by nearly the same time in all its records, that is `clock_skew`: either its events are older than those
+  of the others when their records are made, or the order of arrival, which the offsets tell, contradicts the times of
+  sending. A record that was sent before one that lies before it, or after one that lies after it, is out of order by so
+  much at least.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 
@@ -69,9 +70,9 @@ def clocks(reading: Reading) -> Iterator[Remark]:
         if early:
             ahead += early
         elif timed:
-            senders = {each.producer for each in timed if each.producer.is_sender}
-            if len(senders) > 1:
-                skews += _skews(topic, timed)
+            compared = _compared(timed)
+            if len({each.producer for each in compared}) > 1:
+                skews += _skews(topic, compared)
             else:
                 alone.append(topic.name)
     if alone:
@@ -134,36 +135,74 @@ class _Skew(NamedTuple):
     seconds: float  # positive is behind
     records: int
     of: int
-    appended: bool
     example: Row
+    by_delay: bool
+
+
+def _compared(timed: Sequence[_Timed]) -> list[_Timed]:
+    """Return the records whose producers can be compared: clients, and what one type of event has of unnamed ones.
+
+    Several types of event without a client may differ because they are different events.
+    """
+    unnamed = {each.producer for each in timed if not each.producer.is_sender}
+    return [each for each in timed if each.producer.is_sender or len(unnamed) == 1]
 
 
 def _skews(topic: Topic, timed: Sequence[_Timed]) -> Iterator[_Skew]:
     """Yield the producers that differ from the others on the topic by a constant."""
-    appended = all(each.row.record.timestamp_type == APPENDED for each in timed)
-    differences: dict[Producer, list[int]] = {}
-    for producer, difference in _delays(timed) if appended else _neighbours(timed):
-        differences.setdefault(producer, []).append(difference)
-    steady = {
-        producer: (median(theirs), theirs)
-        for producer, theirs in differences.items()
-        if len(theirs) >= LEAST_RECORDS and _is_steady(theirs)
-    }
     firsts: dict[Producer, _Timed] = {}
     for each in timed:
         firsts.setdefault(each.producer, each)
-    for producer, (middle, theirs) in steady.items():
-        others = [another for other, (another, _) in steady.items() if other != producer]
-        usual = median(others) if appended and others else 0.0
-        if (others or not appended) and abs(middle - usual) >= LEAST_SKEW_US:
-            seconds = (middle - usual) / _SECOND
-            yield _Skew(topic.name, producer, seconds, len(theirs), len(timed), appended, firsts[producer].row)
+    appended = all(each.row.record.timestamp_type == APPENDED for each in timed)
+    delays = _spreads((each.producer, each.record_time - each.event_time) for each in timed)
+    behind = {producer: by for producer in delays if (by := _behind(producer, delays)) is not None}
+    for producer, by in behind.items():
+        count = delays[producer].records
+        yield _Skew(topic.name, producer, by / _SECOND, count, len(timed), firsts[producer].row, by_delay=True)
+    if appended or behind:
+        return
+    for producer, found in _spreads(_neighbours(timed)).items():
+        if abs(found.middle) >= LEAST_SKEW_US and found.is_steady(found.middle):
+            seconds, example = found.middle / _SECOND, firsts[producer].row
+            yield _Skew(topic.name, producer, seconds, found.records, len(timed), example, by_delay=False)
 
 
-def _delays(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
-    for each in timed:
-        if each.producer.is_sender:
-            yield each.producer, each.record_time - each.event_time
+class _Spread(NamedTuple):
+    """The differences of one producer (µs): their median, and how far apart the quartiles are."""
+
+    middle: float
+    width: float
+    records: int
+
+    def is_steady(self, by: float) -> bool:
+        """Return whether they vary little, beside a deviation by so much."""
+        return self.width <= max(STEADY_US, STEADY * abs(by))
+
+
+def _spreads(differences: Iterable[tuple[Producer, int]]) -> dict[Producer, _Spread]:
+    """Return the spread of each producer that has enough of them."""
+    collected: dict[Producer, list[int]] = {}
+    for producer, difference in differences:
+        collected.setdefault(producer, []).append(difference)
+    spreads = {}
+    for producer, theirs in collected.items():
+        if len(theirs) >= LEAST_RECORDS:
+            low, middle, high = quantiles(theirs, n=4)
+            spreads[producer] = _Spread(middle, high - low, len(theirs))
+    return spreads
+
+
+def _behind(producer: Producer, delays: Mapping[Producer, _Spread]) -> float | None:
+    """Return by how much (µs) a producer's events are older than those of most others; None if they are not."""
+    own, others = delays[producer], [other for name, other in delays.items() if name != producer]
+    older = [
+        own.middle - other.middle
+        for other in others
+        if own.middle - other.middle >= LEAST_SKEW_US
+        and own.is_steady(own.middle - other.middle)
+        and other.is_steady(own.middle - other.middle)
+    ]
+    return median(older) if 2 * len(older) > len(others) else None
 
 
 def _neighbours(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
@@ -172,9 +211,8 @@ def _neighbours(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
     Its neighbours are the nearest records of other producers in its partition. Only an order that cannot be counts: the
     difference is 0 where the times are in order.
     """
-    senders = [each for each in timed if each.producer.is_sender]
-    following = reversed(list(_nearest_before(senders[::-1])))
-    for each, before, after in zip(senders, _nearest_before(senders), following, strict=True):
+    following = reversed(list(_nearest_before(timed[::-1])))
+    for each, before, after in zip(timed, _nearest_before(timed), following, strict=True):
         if before is not None and before.record_time > each.record_time:
             yield each.producer, before.record_time - each.record_time
         elif after is not None and after.record_time < each.record_time:
@@ -183,11 +221,11 @@ def _neighbours(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
             yield each.producer, 0
 
 
-def _nearest_before(senders: Sequence[_Timed]) -> Iterator[_Timed | None]:
+def _nearest_before(timed: Sequence[_Timed]) -> Iterator[_Timed | None]:
     """Yield for each record the nearest one before it that is of another producer and in the same partition."""
     last: dict[int, _Timed] = {}  # by partition
     other: dict[int, _Timed] = {}  # the last one of another producer than that
-    for each in senders:
+    for each in timed:
         partition = each.row.partition
         before = last.get(partition)
         if before is not None and before.producer != each.producer:
@@ -196,23 +234,18 @@ def _nearest_before(senders: Sequence[_Timed]) -> Iterator[_Timed | None]:
         last[partition] = each
 
 
-def _is_steady(differences: Sequence[int]) -> bool:
-    low, middle, high = quantiles(differences, n=4)
-    return high - low <= max(STEADY_US, STEADY * abs(middle))
-
-
 def _told_skew(skews: Sequence[_Skew]) -> Finding:
     worst = sorted(skews, key=lambda skew: -abs(skew.seconds))
     lines = []
     for skew in worst[:_SHOWN]:
         how = "behind" if skew.seconds > 0 else "ahead of"
         unknown = "its clock or theirs, sending times do not tell whose"
-        why = "its clock, or a constant delay" if skew.appended else unknown
+        why = "its clock, or a constant delay" if skew.by_delay else unknown
         lines.append(
             f"{skew.topic}: {skew.producer} is {_span(abs(skew.seconds))} {how} the other producers "
             f"in {skew.records:,} records: {why}"
         )
-    if not all(skew.appended for skew in worst):
+    if not all(skew.by_delay for skew in worst):
         lines.append("message.timestamp.type=LogAppendTime on the topic would tell whose clock is wrong")
     first = worst[0]
     what = f"The clocks of producers of {first.topic} differ by {_span(abs(first.seconds))}."

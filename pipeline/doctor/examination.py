@@ -16,6 +16,7 @@ from pipeline.doctor.placing import placing
 from pipeline.doctor.reading import Limits, Reading, read
 from pipeline.doctor.refusals import FlagCounts, contract_names, count_flags, refusals
 from pipeline.doctor.sample import Sample
+from pipeline.doctor.splits import splits
 from pipeline.doctor.topics import topics
 
 __all__ = ["Examined", "examine"]
@@ -30,6 +31,7 @@ _RULES: Final[Sequence[Callable[[Reading], Iterator[Remark]]]] = (
     joining,
     metrics,
     flags,
+    splits,
     fields,
 )
 

@@ -27,7 +27,7 @@ _BODY_TIMES: Final = (b'"timestamp"', b'"time"')  # the second is that of CloudE
 _SAYING: Final = {
     "missing_timestamps": "carry no timestamp",
     "missing_event_ids": "carry no eventId",
-    "duplicates": "were there before",
+    "duplicates": "came before",
     "reused_event_ids": "have the eventId of another event of their unit",
 }
 
@@ -49,7 +49,7 @@ def fields(reading: Reading) -> Iterator[Remark]:
     for fault, several in found.items():
         count, of = sum(len(some) for _, some, _ in several), sum(total for _, _, total in several)
         names = " and ".join(name for name, _, _ in several)
-        lines = [f"{name}: {share(len(some), total)} events" for name, some, total in several]
+        lines = [f"{name}: {share(len(some), total)} events" for name, some, total in several if len(several) > 1]
         if fault == "missing_timestamps":
             lines += [
                 f"{name} stamps records on arrival: that is the time that counts"

@@ -72,6 +72,8 @@ class Fault(NamedTuple):
     remedy: str
 
 
+_LEAST_PERCENT, _MOST_PERCENT = 0.1, 99
+
 _PARTITIONER_WHY: Final = (
     "Records of one unit must meet in one partition number of the three topics. Workers copy the misplaced ones to "
     "their partition, which costs a second record, fails without the right to write, and may come late in a backlog."
@@ -377,7 +379,11 @@ Remark = Finding | InOrder | NotJudged
 
 
 def share(count: int, of: int) -> str:
-    """Return `12 of 1,000 (1.2 %)`."""
+    """Return `12 of 1,000 (1.2 %)`; what is not none or all never reads as such."""
     percent = 100 * count / of if of else 0.0
-    shown = f"{percent:.0f}" if percent >= 10 or percent == int(percent) else f"{percent:.1f}"  # noqa: PLR2004 - digits
-    return f"{count:,} of {of:,} ({shown} %)"
+    if 0 < percent < _LEAST_PERCENT:
+        return f"{count:,} of {of:,} (under {_LEAST_PERCENT} %)"
+    if _MOST_PERCENT < percent < 100:  # noqa: PLR2004 - all
+        return f"{count:,} of {of:,} (over {_MOST_PERCENT} %)"
+    digits = 0 if percent >= 10 or percent == int(percent) else 1  # noqa: PLR2004 - two digits tell enough
+    return f"{count:,} of {of:,} ({percent:.{digits}f} %)"

@@ -1,7 +1,6 @@
-"""Whether the traffic of each flag is what its contract says: state, decision date, variations, split, fallback."""
+"""Whether the traffic of each flag is what its contract says: that there is some, state, decision date, fallback."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
@@ -13,7 +12,7 @@ from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.joining import complete_since
 from pipeline.doctor.reading import Event, Reading, Row
 
-__all__ = ["chi_square_tail", "flags"]
+__all__ = ["flags", "state_at"]
 
 LEAST_MISPLACED: Final = 5
 """Exposures in a wrong state or after the decision date: fewer are under way while a flag is switched."""
@@ -26,18 +25,6 @@ LEAST_RECORDS: Final = 100
 
 LONG_ENOUGH_US: Final = 3_600_000_000
 """What the sample must span before a flag is called silent."""
-
-LEAST_UNITS: Final = 100
-"""Before a split is judged."""
-
-EXPECTED: Final = 20.0
-"""Units that a variation should have: to have none then has a chance of e^-20."""
-
-MISMATCH_P: Final = 1e-6
-"""Strict: split checks that run often at 0.01 cry wolf (Fabijan et al. 2019 take 0.0005 for one look)."""
-
-LEAST_DEVIATION: Final = 0.05
-"""Of a variation's expected units, where the sample is cut: a variation with longer stories is then seen a bit more."""
 
 FALLBACKS: Final = 0.1
 """Share of exposures that fell back, where the contract has no rule of its own."""
@@ -53,38 +40,18 @@ _SHOWN: Final = 5
 
 def flags(reading: Reading) -> Iterator[Remark]:
     """Tell of flags whose traffic is not what their contract says."""
-    exposures: dict[str, list[Row]] = {}
     seen = {row.event.flag_key for row in reading.rows if row.event is not None} | set(reading.flag_of.values())
-    for row in reading.of_kind["exposure"]:
-        if row.event is not None:
-            exposures.setdefault(row.event.flag_key, []).append(row)
     for contract in reading.book:
-        theirs = exposures.get(contract.flag_key, [])
+        theirs = reading.exposures.get(contract.flag_key, ())
         if contract.flag_key not in seen:
             yield from _silent(contract, reading)
         if theirs:
             yield from _in_time(contract, theirs)
-            yield from _split(contract, theirs, reading)
             yield from _fallbacks(contract, theirs)
 
 
-def chi_square_tail(x: float, degrees: int) -> float:
-    """Return the chance of a chi-square value of at least `x` (Abramowitz and Stegun 26.4.4 and 26.4.5)."""
-    half = x / 2
-    if degrees % 2:
-        tail, term, start = math.erfc(math.sqrt(half)), math.sqrt(half / math.pi) * 2 * math.exp(-half), 3
-        for step in range(start, degrees + 1, 2):
-            tail += term
-            term *= x / step
-        return tail
-    term = tail = math.exp(-half)
-    for step in range(1, degrees // 2):
-        term *= half / step
-        tail += term
-    return tail
-
-
-def _state_at(contract: Contract, at: int) -> str:
+def state_at(contract: Contract, at: int) -> str:
+    """Return the state of a flag with an exposure ladder at a time (µs); `not begun` before the first."""
     state = "not begun"
     for name, since in contract.states:
         if since <= at:
@@ -103,7 +70,7 @@ def _silent(contract: Contract, reading: Reading) -> Iterator[Remark]:
     if not contract.states:
         yield NotJudged(f"{flag} has no traffic in the sample; its file does not say whether it should have")
         return
-    state = _state_at(contract, sample.taken_us)
+    state = state_at(contract, sample.taken_us)
     if state not in _LIVE:
         yield InOrder(f"{flag} has no traffic, as its state is {state}")
         return
@@ -124,7 +91,7 @@ def _in_time(contract: Contract, rows: Sequence[Row]) -> Iterator[Remark]:
     after: list[Row] = []
     for row in rows:
         at = row.event.time if row.event is not None else 0
-        state = _state_at(contract, at) if contract.states else "ab"
+        state = state_at(contract, at) if contract.states else "ab"
         if state in _WRONG:
             wrong.setdefault(state, []).append(row)
         elif due is not None and at >= due:
@@ -156,55 +123,6 @@ def _decision(contract: Contract) -> int | None:
         return None
     end = datetime.combine(experiment.decision_date, time(), UTC) + timedelta(days=1)
     return int(end.timestamp()) * 1_000_000
-
-
-def _split(contract: Contract, rows: Sequence[Row], reading: Reading) -> Iterator[Remark]:
-    experiment = contract.document.experiment
-    allocation = {
-        name: part for name, part in ((experiment.allocation if experiment else None) or {}).items() if part > 0
-    }
-    if len(allocation) < 2:  # noqa: PLR2004 - nothing to compare
-        return
-    flag = contract.flag_key
-    if reading.refused.get(flag, 0) > LEAST_SHARE * len(rows):
-        yield NotJudged(f"{flag}: its split, as exposures are refused")
-        return
-    first: dict[str, tuple[int, Row]] = {}  # by unit
-    for row in rows:
-        event = row.event
-        if event is None or (contract.states and _state_at(contract, event.time) != "ab"):
-            continue
-        if event.unit_id not in first or event.time < first[event.unit_id][0]:
-            first[event.unit_id] = event.time, row
-    counts = Counter(row.event.variation for _, row in first.values() if row.event is not None)
-    total = sum(counts[name] for name in allocation)
-    if total < LEAST_UNITS:
-        if contract.states and not total:
-            return
-        yield NotJudged(f"{flag}: its split, of {total} units in the state ab; {LEAST_UNITS} are needed")
-        return
-    whole = sum(allocation.values())
-    expected = {name: total * part / whole for name, part in allocation.items()}
-    lines = [f"{name}: {counts[name]:,} units, {number:,.0f} expected" for name, number in expected.items()]
-    absent = [name for name, number in expected.items() if not counts[name] and number >= EXPECTED]
-    if absent:
-        what = f"No unit of {flag} was exposed to {' or '.join(absent)}, of {total:,} in the sample."
-        yield Finding("variation_without_traffic", what, lines, 0, total)
-        return
-    statistic = sum((counts[name] - number) ** 2 / number for name, number in expected.items())
-    p = chi_square_tail(statistic, len(expected) - 1)
-    deviation = max(abs(counts[name] - number) / number for name, number in expected.items())
-    if p < MISMATCH_P and (not reading.sample.exposures.cut or deviation >= LEAST_DEVIATION):
-        worst = max(expected, key=lambda name: abs(counts[name] - expected[name]))
-        what = (
-            f"The units of {flag} are not split as allocated: {worst} has {counts[worst]:,} of {total:,}, "
-            f"{expected[worst]:,.0f} expected."
-        )
-        lines.append(f"chi-square {statistic:.1f}, {len(expected) - 1} degrees of freedom, p {p:.1e}")
-        example = next(row for _, row in first.values() if row.event is not None and row.event.variation == worst)
-        yield Finding("sample_ratio_mismatch", what, lines, counts[worst], total, example.place)
-    else:
-        yield InOrder(f"{flag}: {total:,} units are split as allocated (chi-square p {p:.2g})")
 
 
 def _fallbacks(contract: Contract, rows: Sequence[Row]) -> Iterator[Remark]:

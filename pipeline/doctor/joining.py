@@ -16,7 +16,7 @@ from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.reading import Reading, Row
 from pipeline.doctor.sample import Topic
 
-__all__ = ["complete_since", "joining", "unlikely_few"]
+__all__ = ["complete_since", "joining", "unexposed_flags", "unlikely_few"]
 
 LEAST_UNITS: Final = 10
 """Units without exposure: fewer began before their service published exposures."""
@@ -43,10 +43,14 @@ def joining(reading: Reading) -> Iterator[Remark]:
     if not reading.sample.exposures.count:
         return
     looked = _look(reading)
-    unexposed = [flag for flag in looked.judged if looked.is_wrong(flag)]
-    yield from _without_exposure(reading, looked, unexposed)
+    yield from _without_exposure(reading, looked, unexposed := looked.wrong())
     if reading.sample.outcomes.count:
         yield from _without_outcomes(reading, unexposed)
+
+
+def unexposed_flags(reading: Reading) -> Sequence[str]:
+    """Return the flags whose outcomes or guardrails are of units without exposure: exposures are lost."""
+    return _look(reading).wrong()
 
 
 def complete_since(topic: Topic, rows: Sequence[Row]) -> float:
@@ -87,8 +91,11 @@ class _Looked:
     beyond: int
     """Events whose exposure may lie before the sample."""
 
-    def is_wrong(self, flag: str) -> bool:
-        """Return whether a flag has more events without exposure than what a beginning leaves."""
+    def wrong(self) -> Sequence[str]:
+        """Return the flags that have more events without exposure than what a beginning leaves."""
+        return [flag for flag in self.judged if self._is_wrong(flag)]
+
+    def _is_wrong(self, flag: str) -> bool:
         rows = [row for (of, _), several in self.missing.items() if of == flag for row in several]
         units = {row.event.unit_id for row in rows if row.event is not None}
         return len(units) >= LEAST_UNITS and len(rows) >= LEAST_SHARE * self.judged[flag]
@@ -131,6 +138,8 @@ def _without_exposure(reading: Reading, looked: _Looked, flags: Sequence[str]) -
     rows = {at: several for at, several in looked.missing.items() if at[0] in flags}
     count, of = sum(map(len, rows.values())), sum(looked.judged[flag] for flag in flags)
     lines = [f"{topic}, flag {flag}: {len(several):,} events" for (flag, topic), several in rows.items()][:_SHOWN]
+    variations = Counter(row.event.variation for several in rows.values() for row in several if row.event is not None)
+    lines += [f"{number:,} of them name the variation {name}" for name, number in variations.most_common(_SHOWN)]
     lines += _resembling(reading, [row for several in rows.values() for row in several])
     what = f"Outcomes or guardrails are of units without any exposure in the sample: {share(count, of)}."
     first = next(iter(rows.values()))[0]

@@ -59,7 +59,7 @@ def take(config: Mapping[str, str | int], names: Sequence[str], extent: Extent, 
         unread: dict[str, dict[int, str]] = {}
         for name in reversed(names):
             partitions = sorted(there[name].partitions) if name in there else []
-            bounds[name], unread[name] = _bounds(consumer, name, partitions, extent)
+            bounds[name], unread[name] = _bounds(consumer, name, partitions, extent, deadline)
         records = _read(consumer, bounds, unread, deadline)
     except KafkaException as error:
         raise _fault(error.args[0]) from None
@@ -80,14 +80,14 @@ def take(config: Mapping[str, str | int], names: Sequence[str], extent: Extent, 
 
 
 def _bounds(
-    consumer: Consumer, name: str, partitions: Sequence[int], extent: Extent
+    consumer: Consumer, name: str, partitions: Sequence[int], extent: Extent, deadline: float
 ) -> tuple[dict[int, Bounds], dict[int, str]]:
     """Return where to read each partition, and why some cannot be."""
     bounds: dict[int, Bounds] = {}
     unread: dict[int, str] = {}
     for partition in partitions:
         try:
-            first, end = _ends(consumer, TopicPartition(name, partition))
+            first, end = _ends(consumer, TopicPartition(name, partition), deadline)
             bounds[partition] = first, max(first, end - extent.records), end
         except KafkaException as error:
             unread[partition] = error.args[0].str()
@@ -99,14 +99,15 @@ def _bounds(
     return bounds, unread
 
 
-def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+def _ends(consumer: Consumer, partition: TopicPartition, deadline: float) -> tuple[int, int]:
     """Return the first offset and the next one at the end, asking again while the partition gets its leader."""
-    deadline = time.monotonic() + _LEADER_S
+    begun = time.monotonic()
+    until = min(begun + _LEADER_S, max(begun + _PAUSE_S, deadline))
     while True:
         try:
-            first, end = consumer.get_watermark_offsets(partition, timeout=_LEADER_S)
+            first, end = consumer.get_watermark_offsets(partition, timeout=max(until - time.monotonic(), _PAUSE_S))
         except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() >= deadline:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= until:
                 raise
             time.sleep(_PAUSE_S)
         else:

@@ -62,7 +62,7 @@ def keys(reading: Reading) -> Iterator[Remark]:
         if several:
             count, of = sum(count for _, count in several), sum(looked[name] for name, _ in several)
             names = " and ".join(name for name, _ in several)
-            lines = [f"{name}: {share(count, looked[name])} records" for name, count in several]
+            lines = [f"{name}: {share(number, looked[name])} records" for name, number in several if len(several) > 1]
             if fault == "foreign_keys":
                 lines += [
                     f"{name}: the key is {field} in {count:,}"

@@ -125,6 +125,15 @@ class Reading:
         return {kind: [row for row in self.rows if row.kind == kind] for kind in KINDS}
 
     @cached_property
+    def exposures(self) -> Mapping[str, Sequence[Row]]:
+        """The valid exposures by flag."""
+        found: dict[str, list[Row]] = {}
+        for row in self.of_kind["exposure"]:
+            if row.event is not None:
+                found.setdefault(row.event.flag_key, []).append(row)
+        return found
+
+    @cached_property
     def flag_of(self) -> Mapping[int, str]:
         """The flag of every refused row that names one, by the row's number, whether there is such a flag or not."""
         return {number: key for number, row in enumerate(self.rows) if row.refusal and (key := self._flag_named(row))}

@@ -75,8 +75,8 @@ def _topic(topic: Topic) -> str:
     times = [record.timestamp for records in topic.records.values() for record in (*records[:1], *records[-1:])]
     span = f", of {format_time(min(times) * 1000)} to {format_time(max(times) * 1000)}" if times else ""
     whole = "all there are" if not topic.cut and not topic.unread else "the newest of each partition"
-    looked = f"{topic.count:,} records{span}, {whole}" if topic.count else "no records"
-    return f"{topic.name}: {looked}; {topic.partitions} partitions"
+    looked = f"{_plural(topic.count, 'record')}{span}, {whole}" if topic.count else "no records"
+    return f"{topic.name}: {looked}; {_plural(topic.partitions, 'partition')}"
 
 
 def _table(examined: Examined) -> Iterator[str]:
@@ -91,15 +91,19 @@ def _table(examined: Examined) -> Iterator[str]:
 def _row(counts: FlagCounts) -> tuple[str, ...]:
     refused = sum(counts.refused.values())
     total = counts.exposures + counts.outcomes + counts.guardrails + refused
-    part = f"{refused:,} ({100 * refused / total:.1f} %)" if refused else "-"
+    part = "-" if not refused else f"{refused:,} ({100 * refused / total:.1f} %)" if counts.known else f"{refused:,}"
     why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.refused.items(), key=lambda one: -one[1]))
     name = safe(counts.flag[:60]) + ("" if counts.known else " (no flag file)" if counts.flag != "(no flag)" else "")
     return name, f"{counts.exposures:,}", f"{counts.outcomes:,}", f"{counts.guardrails:,}", part, why
 
 
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _verdict(examined: Examined) -> str:
     counts = {severity: sum(finding.severity == severity for finding in examined.findings) for severity in SEVERITIES}
-    told = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts.items() if count)
+    told = ", ".join(_plural(count, severity) for severity, count in counts.items() if count)
     if not told:
         return "nothing is wrong with the producers, as far as the sample tells"
     return f"{told}; what each means: docs/doctor.md"

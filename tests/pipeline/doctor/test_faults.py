@@ -128,6 +128,7 @@ ALONE: Final[Sequence[tuple[FaultId, str, Callable[[list[Sent]], list[Sent]]]]] 
     ("refused_records", "tombstones", every(lambda one: one.but(value=b""), "guardrail")),
     ("events_without_exposure", "half", without("exposure", lambda one: int(one.unit[-1]) % 2 == 0)),
     ("events_without_exposure", "another unit", every(lambda one: renamed(one, f"x_{one.unit}"), "outcome")),
+    ("events_without_exposure", "one variation's", without("exposure", of_candidate)),
     ("exposures_without_outcomes", "one variation", without("outcome", of_candidate)),
     ("metric_event_absent", "renamed", every(lambda one: one.saying(event="support_outcome"), "outcome")),
     ("outcomes_without_latency", "all", every(lambda one: one.saying(latencyMs=...), "outcome")),
@@ -217,6 +218,25 @@ def test_a_clock_that_is_behind_is_found_alone(*, appended: bool) -> None:
     assert [finding.id for finding in examined.findings] == ["clock_skew"]
     told = "\n".join(examined.findings[0].evidence)
     assert re.search(r"header service old is (20\.0|19\.\d) minutes behind the other producers", told)
+
+
+@pytest.mark.parametrize("appended", [pytest.param(True, id="append time"), pytest.param(False, id="sending time")])
+def test_event_times_from_another_clock_than_the_sending_are_found_alone(*, appended: bool) -> None:
+    """The broker or the client's machine is right; the service that makes the events is behind."""
+    sent = [
+        one.saying(timestamp=_shifted(one.body["timestamp"], -20 * MINUTE)) if one.producer == "old" else one
+        for one in healthy(producers=("answers", "old"))
+    ]
+    examined = looked_at(sample_of(sent, appended=appended))
+    assert [finding.id for finding in examined.findings] == ["clock_skew"]
+    assert not any("answers" in line for line in examined.findings[0].evidence)
+
+
+def test_a_backfill_is_no_clock() -> None:
+    """Days of events, published within a minute by two processes."""
+    sent = [one.but(at=TAKEN - MINUTE + number) for number, one in enumerate(healthy(producers=PRODUCERS))]
+    assert faults(sample_of(sent)) == []
+    assert faults(sample_of(sent, appended=True)) == []
 
 
 def test_delays_that_vary_are_no_clock() -> None:
