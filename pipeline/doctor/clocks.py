@@ -249,7 +249,8 @@ def _told_skew(skews: Sequence[_Skew]) -> Finding:
         lines.append("message.timestamp.type=LogAppendTime on the topic would tell whose clock is wrong")
     first = worst[0]
     what = f"The clocks of producers of {first.topic} differ by {_span(abs(first.seconds))}."
-    return Finding("clock_skew", what, lines, sum(s.records for s in worst), first.of, first.example.place)
+    of = sum({skew.topic: skew.of for skew in worst}.values())
+    return Finding("clock_skew", what, lines, sum(skew.records for skew in worst), of, first.example.place)
 
 
 def _span(seconds: float) -> str:

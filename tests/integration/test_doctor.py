@@ -38,6 +38,12 @@ def filled(bootstrap: str, deploy: Callable[..., Deployment]) -> Deployment:
     return deploy(bootstrap, partitions=PARTITIONS, flag=CONTRACT.text)
 
 
+@pytest.fixture
+def on_embedded(embedded: str, deploy: Callable[..., Deployment]) -> Deployment:
+    """Give the same on the embedded broker."""
+    return deploy(embedded, partitions=PARTITIONS, flag=CONTRACT.text)
+
+
 def look(deployment: Deployment | Settings, **more: Any) -> Examined:  # noqa: ANN401
     settings = deployment if isinstance(deployment, Settings) else deployment.settings
     return diagnose(settings, more.get("records"), more.get("since"), more.get("limit_s", 30.0))
@@ -51,25 +57,29 @@ def healthy_now() -> list[Message]:
     return messages(healthy(units=150))
 
 
-@pytest.mark.parametrize(
-    ("configuration", "faults"),
-    [
-        pytest.param({"partitioner": "murmur2_random"}, [], id="murmur2_random"),
-        pytest.param({"partitioner": "consistent_random"}, ["crc32_partitioner"], id="librdkafka's default"),
-        pytest.param({"partitioner": "fnv1a_random"}, ["fnv1a_partitioner"], id="fnv1a_random"),
-        pytest.param({"partitioner": "random"}, ["unknown_partitioner"], id="random"),
-    ],
-)
-def test_the_partitioner_of_librdkafkas_clients(
-    filled: Deployment, configuration: dict[str, str], faults: list[str]
-) -> None:
-    filled.produce(filled.producer(**configuration, **SINGLE), healthy_now())
+def test_right_partitions_are_no_finding(filled: Deployment) -> None:
+    filled.produce(filled.producer(**SINGLE), healthy_now())
     examined = look(filled)
-    assert found(examined) == faults
+    assert found(examined) == []
     assert [topic.count for topic in examined.sample] == [150, 123, 14]
 
 
-def test_aiokafka_places_as_java_does(filled: Deployment) -> None:
+def test_the_default_of_librdkafkas_clients(filled: Deployment) -> None:
+    filled.produce(filled.producer(partitioner="consistent_random", **SINGLE), healthy_now())
+    assert found(look(filled)) == ["crc32_partitioner"]
+
+
+@pytest.mark.parametrize(
+    ("partitioner", "fault"), [("fnv1a_random", "fnv1a_partitioner"), ("random", "unknown_partitioner")]
+)
+def test_other_partitioners_of_librdkafka(on_embedded: Deployment, partitioner: str, fault: str) -> None:
+    on_embedded.produce(on_embedded.producer(partitioner=partitioner, **SINGLE), healthy_now())
+    assert found(look(on_embedded)) == [fault]
+
+
+def test_aiokafka_places_as_java_does(apache: ApacheKafka, deploy: Callable[..., Deployment]) -> None:
+    filled = deploy(apache.bootstrap, partitions=PARTITIONS, flag=CONTRACT.text)
+
     async def produce() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=filled.settings.bootstrap_servers)
         await producer.start()
@@ -100,27 +110,27 @@ def test_two_producers_in_one_topic_are_told_apart_by_their_ids(
     assert all("places its" in line for line in named)
 
 
-def test_faults_at_once(filled: Deployment) -> None:
+def test_faults_at_once(on_embedded: Deployment) -> None:
     sent = [
         one.but(key=json.dumps(one.unit).encode()) if one.kind == "exposure" else one.saying(estimatedCost=...)
         for one in healthy(units=150)
         if one.kind != "guardrail"
     ]
-    filled.produce(filled.producer(partitioner="consistent_random", **SINGLE), messages(sent))
-    assert found(look(filled)) == ["crc32_partitioner", "quoted_keys", "outcomes_without_cost"]
+    on_embedded.produce(on_embedded.producer(partitioner="consistent_random", **SINGLE), messages(sent))
+    assert found(look(on_embedded)) == ["crc32_partitioner", "quoted_keys", "outcomes_without_cost"]
 
 
-def test_the_command_answers_people_and_machines(filled: Deployment) -> None:
-    filled.produce(filled.producer(**SINGLE), healthy_now())
-    fine = filled.evidence("doctor")
+def test_the_command_answers_people_and_machines(on_embedded: Deployment) -> None:
+    on_embedded.produce(on_embedded.producer(**SINGLE), healthy_now())
+    fine = on_embedded.evidence("doctor")
     assert (fine.returncode, fine.stderr) == (0, "")
     assert fine.stdout.splitlines()[-1] == "nothing is wrong with the producers, as far as the sample tells"
-    filled.produce(filled.producer(**SINGLE), [replace(each, value=b"{") for each in healthy_now()[:20]])
-    wrong = filled.evidence("doctor", "--json", "--records", "500")
+    on_embedded.produce(on_embedded.producer(**SINGLE), [replace(each, value=b"{") for each in healthy_now()[:20]])
+    wrong = on_embedded.evidence("doctor", "--json", "--records", "500")
     assert wrong.returncode == 1
     report = json.loads(wrong.stdout)
     assert [each["id"] for each in report["findings"]] == ["refused_records"]
-    assert report["findings"][0]["example"]["topic"] in filled.settings.topics
+    assert report["findings"][0]["example"]["topic"] in on_embedded.settings.topics
     assert sum(sum(flag["refused"].values()) for flag in report["flags"]) == 20
 
 
@@ -145,15 +155,15 @@ def test_missing_and_empty_topics(filled: Deployment) -> None:
     assert found(look(missing)) == ["missing_topic"] * 3  # to ask has not made them
 
 
-def test_the_newest_records_and_those_since_a_time(filled: Deployment) -> None:
+def test_the_newest_records_and_those_since_a_time(on_embedded: Deployment) -> None:
     old, young = healthy_now()[:100], healthy_now()[100:]
     old = [replace(each, timestamp_ms=each.timestamp_ms - 7_200_000) for each in old]
-    filled.produce(filled.producer(**SINGLE), old)
-    filled.produce(filled.producer(**SINGLE), young)
-    newest = look(filled, records=3).sample.exposures
+    on_embedded.produce(on_embedded.producer(**SINGLE), old)
+    on_embedded.produce(on_embedded.producer(**SINGLE), young)
+    newest = look(on_embedded, records=3).sample.exposures
     assert newest.count == 3 * PARTITIONS
     assert newest.cut == frozenset(range(PARTITIONS))
-    since = look(filled, since="1h").sample
+    since = look(on_embedded, since="1h").sample
     assert sum(topic.count for topic in since) == len(young)
 
 

@@ -32,7 +32,7 @@ SHAPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     shape=SHAPES,
     partitions=st.integers(1, 30),
@@ -51,7 +51,7 @@ def test_healthy_traffic_of_any_shape_has_no_finding(
     assert found == ([] if all(topic.count for topic in (sample.exposures, sample.outcomes)) else ["empty_topic"])
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 1_000_000), partitions=st.integers(1, 12))
 def test_several_flags_one_of_them_without_experiment(*, seed: int, partitions: int) -> None:
     plain = load_contract(PLAIN.text.replace("support_answer_model_route", "plain"), "plain.yaml")
@@ -59,11 +59,11 @@ def test_several_flags_one_of_them_without_experiment(*, seed: int, partitions: 
     assert faults(sample_of(sent, partitions), (CONTRACT, plain)) == []
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1_000_000), partitions=st.integers(2, 12), strays=st.integers(0, 9))
 def test_a_handful_of_misplaced_or_odd_records_is_no_finding(*, seed: int, partitions: int, strays: int) -> None:
     """Placed by hand, keyless, or refused: fewer than anything tells by."""
-    sent = healthy(seed, units=600)
+    sent = healthy(seed, units=450)
     odd = [one.but(place=lambda *_: 0) for one in sent[:strays]]
     odd += [one.but(keyless=True, place=lambda *_: 1) for one in sent[strays : strays + 4]]
     odd += [one.saying(variation=...) for one in sent[strays + 4 : strays + 6]]
