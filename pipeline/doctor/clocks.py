@@ -2,14 +2,14 @@
 
 A record's own time is the broker's at the append (LogAppendTime) or the producer's at the sending (CreateTime).
 
-- An event cannot be received before it happens. One that is later than the broker's append time, than the time at which
-  its own record was sent, or than this machine's clock, comes from a clock that is ahead: `clock_ahead`.
+- An event cannot be received before it happens. One that is later than the broker's append time, or than this machine's
+  clock, comes from a clock that is ahead: `clock_ahead`.
 - The other way round nothing is certain: an event may be old because a clock is behind, or because it was queued. What
   distinguishes the two is that a clock is wrong by a constant. Where one of several producers on a topic differs from
   the others by nearly the same time in all its records, that is `clock_skew`: either its events are older than those
-  of the others when their records are made, or the order of arrival, which the offsets tell, contradicts the times of
-  sending. A record that was sent before one that lies before it, or after one that lies after it, is out of order by so
-  much at least.
+  of the others when their records are made, or younger than the records, or the order of arrival, which the offsets
+  tell, contradicts the times of sending. A record that was sent before one that lies before it, or after one that lies
+  after it, is out of order by so much at least.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ APPENDED: Final = 1
 AHEAD_US: Final = 10_000_000
 """Beyond the broker's append time: synchronised machines differ by less than a second."""
 
-AHEAD_OF_PRODUCER_US: Final = 60_000_000
-"""Beyond this machine's clock or the producer's, neither of which need be right: the out-of-orderness of watermarks."""
+AHEAD_OF_HERE_US: Final = 60_000_000
+"""Beyond this machine's clock, which need not be right either: the out-of-orderness of watermarks."""
 
 LEAST_AHEAD: Final = 3
 """Events of a producer: one is a typing error in a test."""
@@ -109,10 +109,8 @@ def _ahead(timed: _Timed, taken_us: int) -> tuple[int, str]:
     if timed.row.record.timestamp_type == APPENDED:
         by = timed.event_time - timed.record_time
         return (by, "the broker's clock") if by > AHEAD_US else (0, "")
-    if timed.event_time - timed.record_time > AHEAD_OF_PRODUCER_US and timed.record_time:
-        return timed.event_time - timed.record_time, "the time of its own sending"
     by = max(timed.event_time, timed.record_time) - taken_us
-    return (by, "this machine's clock") if by > AHEAD_OF_PRODUCER_US else (0, "")
+    return (by, "this machine's clock") if by > AHEAD_OF_HERE_US else (0, "")
 
 
 def _told_ahead(guilty: Mapping[Producer, Sequence[tuple[_Timed, int, str]]], looked: int) -> Finding:
@@ -155,11 +153,11 @@ def _skews(topic: Topic, timed: Sequence[_Timed]) -> Iterator[_Skew]:
         firsts.setdefault(each.producer, each)
     appended = all(each.row.record.timestamp_type == APPENDED for each in timed)
     delays = _spreads((each.producer, each.record_time - each.event_time) for each in timed)
-    behind = {producer: by for producer in delays if (by := _behind(producer, delays)) is not None}
-    for producer, by in behind.items():
+    off = {producer: by for producer in delays if (by := _off(producer, delays)) is not None}
+    for producer, by in off.items():
         count = delays[producer].records
         yield _Skew(topic.name, producer, by / _SECOND, count, len(timed), firsts[producer].row, by_delay=True)
-    if appended or behind:
+    if appended or off:
         return
     for producer, found in _spreads(_neighbours(timed)).items():
         if abs(found.middle) >= LEAST_SKEW_US and found.is_steady(found.middle):
@@ -178,6 +176,11 @@ class _Spread(NamedTuple):
         """Return whether they vary little, beside a deviation by so much."""
         return self.width <= max(STEADY_US, STEADY * abs(by))
 
+    def is_apart(self, other: "_Spread") -> bool:
+        """Return whether both vary little, beside what lies between them."""
+        by = self.middle - other.middle
+        return abs(by) >= LEAST_SKEW_US and self.is_steady(by) and other.is_steady(by)
+
 
 def _spreads(differences: Iterable[tuple[Producer, int]]) -> dict[Producer, _Spread]:
     """Return the spread of each producer that has enough of them."""
@@ -192,17 +195,15 @@ def _spreads(differences: Iterable[tuple[Producer, int]]) -> dict[Producer, _Spr
     return spreads
 
 
-def _behind(producer: Producer, delays: Mapping[Producer, _Spread]) -> float | None:
-    """Return by how much (µs) a producer's events are older than those of most others; None if they are not."""
+def _off(producer: Producer, delays: Mapping[Producer, _Spread]) -> float | None:
+    """Return by how much (µs) a producer's events are older than those of most others; None if they are not.
+
+    Negative is younger. Only who is far from the making of its own records is off: whoever is merely prompt is right.
+    """
     own, others = delays[producer], [other for name, other in delays.items() if name != producer]
-    older = [
-        own.middle - other.middle
-        for other in others
-        if own.middle - other.middle >= LEAST_SKEW_US
-        and own.is_steady(own.middle - other.middle)
-        and other.is_steady(own.middle - other.middle)
-    ]
-    return median(older) if 2 * len(older) > len(others) else None
+    apart = [own.middle - other.middle for other in others if own.is_apart(other)]
+    off = [by for by in apart if by * own.middle > 0 and abs(own.middle) >= LEAST_SKEW_US]
+    return median(off) if 2 * len(off) > len(others) else None
 
 
 def _neighbours(timed: Sequence[_Timed]) -> Iterator[tuple[Producer, int]]:
@@ -239,12 +240,11 @@ def _told_skew(skews: Sequence[_Skew]) -> Finding:
     lines = []
     for skew in worst[:_SHOWN]:
         how = "behind" if skew.seconds > 0 else "ahead of"
-        unknown = "its clock or theirs, sending times do not tell whose"
-        why = "its clock, or a constant delay" if skew.by_delay else unknown
-        lines.append(
-            f"{skew.topic}: {skew.producer} is {_span(abs(skew.seconds))} {how} the other producers "
-            f"in {skew.records:,} records: {why}"
-        )
+        why = "its clock or theirs, sending times do not tell whose"
+        if skew.by_delay:
+            why = "its clock, or a constant delay" if skew.seconds > 0 else "its clock, or records that are dated back"
+        told = f"{_span(abs(skew.seconds))} {how} the others in {skew.records:,} records"
+        lines.append(f"{skew.topic}: {skew.producer} is {told}: {why}")
     if not all(skew.by_delay for skew in worst):
         lines.append("message.timestamp.type=LogAppendTime on the topic would tell whose clock is wrong")
     first = worst[0]

@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.doctor.findings import FaultId, Finding, InOrder, Place, Remark, share
+from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
 from pipeline.doctor.reading import Reading
 
 __all__ = ["keys", "kind_of_key"]
@@ -16,6 +17,7 @@ LEAST: Final = 5
 LEAST_SHARE: Final = 0.01
 """Of the topic's records."""
 
+_SHOWN: Final = 5  # fields that are named
 _FRAME: Final = 5  # bytes: a zero, and the number of the schema
 _LENGTH: Final = 3  # bytes at most that Avro and Protobuf put before a short string
 
@@ -31,50 +33,72 @@ _SAYING: Final[Mapping[FaultId, str]] = {
 
 def keys(reading: Reading) -> Iterator[Remark]:
     """Tell of keys that are not their unit's ID."""
-    counts: Counter[tuple[FaultId, str]] = Counter()
-    fields: Counter[tuple[str, str]] = Counter()
-    looked: Counter[str] = Counter()
-    examples: dict[FaultId, Place] = {}
+    tally = _tally(reading)
+    found: set[str] = set()
+    for fault, saying in _SAYING.items():
+        topics = [name for name in tally.looked if tally.matters(fault, name)]
+        if topics:
+            found.update(topics)
+            yield _finding(fault, saying, topics, tally)
+    for name, total in tally.looked.items():
+        faulty = sum(count for (_, topic), count in tally.counts.items() if topic == name)
+        if name not in found and faulty:
+            yield NotJudged(f"{name}: the key is not the unit ID in {share(faulty, total)} records, too few")
+        elif name not in found:
+            yield InOrder(f"{name}: the key is the unit ID in all of {total:,} records")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """How many records were looked at, by topic, and what was wrong with their keys."""
+
+    looked: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[FaultId, str]] = field(default_factory=Counter)
+    fields: Counter[tuple[str, str]] = field(default_factory=Counter)  # which field a foreign key is, by topic
+    examples: dict[FaultId, Place] = field(default_factory=dict)
+
+    def matters(self, fault: FaultId, topic: str) -> bool:
+        """Return whether a topic has enough of a fault."""
+        count = self.counts[fault, topic]
+        return count >= LEAST and count >= LEAST_SHARE * self.looked[topic]
+
+
+def _tally(reading: Reading) -> _Tally:
+    tally = _Tally()
     for row in reading.rows:
         unit = row.event.unit_id if row.event is not None else None
         body: Mapping[str, Any] = {}
         key = row.record.key
-        if unit is None or (key is not None and key != unit.encode()):
+        if unit is None or key != unit.encode():
             body = row.body()
             named = body.get("unitId")
             unit = unit or (named if isinstance(named, str) else None)
         if unit is None:
             continue
         name = row.topic.name
-        looked[name] += 1
-        fault, field = kind_of_key(key, unit, body)
+        tally.looked[name] += 1
+        fault, foreign = kind_of_key(key, unit, body)
         if fault is not None:
-            counts[fault, name] += 1
-            fields[name, field] += fault == "foreign_keys"
-            examples.setdefault(fault, row.place)
-    wrong = [
-        (fault, name, count)
-        for (fault, name), count in counts.items()
-        if count >= LEAST and count >= LEAST_SHARE * looked[name]
-    ]
-    for fault, saying in _SAYING.items():
-        several = [(name, count) for of, name, count in wrong if of == fault]
-        if several:
-            count, of = sum(count for _, count in several), sum(looked[name] for name, _ in several)
-            names = " and ".join(name for name, _ in several)
-            lines = [f"{name}: {share(number, looked[name])} records" for name, number in several if len(several) > 1]
+            tally.counts[fault, name] += 1
+            tally.examples.setdefault(fault, row.place)
             if fault == "foreign_keys":
-                lines += [
-                    f"{name}: the key is {field} in {count:,}"
-                    for (name, field), count in fields.most_common(5)
-                    if count and name in dict(several)
-                ]
-            yield Finding(fault, f"Records of {names} {saying}: {share(count, of)}.", lines, count, of, examples[fault])
-    for topic in reading.sample:
-        if looked[topic.name] and not any(name == topic.name for _, name, _ in wrong):
-            total = looked[topic.name]
-            faulty = sum(count for (_, name), count in counts.items() if name == topic.name)
-            yield InOrder(f"{topic.name}: the key is the unit ID in {share(total - faulty, total)} records")
+                tally.fields[name, foreign] += 1
+    return tally
+
+
+def _finding(fault: FaultId, saying: str, topics: Sequence[str], tally: _Tally) -> Finding:
+    count, of = sum(tally.counts[fault, name] for name in topics), sum(tally.looked[name] for name in topics)
+    lines = [
+        f"{name}: {share(tally.counts[fault, name], tally.looked[name])} records" for name in topics if len(topics) > 1
+    ]
+    if fault == "foreign_keys":
+        lines += [
+            f"{name}: the key is {which} in {number:,}"
+            for (name, which), number in tally.fields.most_common(_SHOWN)
+            if name in topics
+        ]
+    what = f"Records of {' and '.join(topics)} {saying}: {share(count, of)}."
+    return Finding(fault, what, lines, count, of, tally.examples[fault])
 
 
 def kind_of_key(key: bytes | None, unit: str, body: Mapping[str, Any]) -> tuple[FaultId | None, str]:

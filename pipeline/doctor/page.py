@@ -65,8 +65,8 @@ are not blamed on the partitioner as well.
 - **Producers** are told apart by the ID of an idempotent producer, else by a header (`producer`, `service.name`,
   `service`, `application`, `client.id`, `source`), else by the source of a CloudEvent, else by the type of event. The
   report says which.
-- **Clocks.** An event that is later than the broker's append time, its own sending or the doctor's clock comes from a
-  clock that is ahead. The other way round a clock that is behind and a delay look alike: it is told only where one
+- **Clocks.** An event that is later than the broker's append time or than the doctor's clock comes from a clock that is
+  ahead. The other way round a clock that is behind and a delay look alike: it is told only where one
   producer of several differs always by as much. Topics with `message.timestamp.type=LogAppendTime` tell more.
 - **Exposures and outcomes.** An outcome is judged where its whole metric window before it lies in the sample, an
   exposure where its window is over. For windows of 24 hours sample `--since 49h`, or topics that begin in the sample.

@@ -155,17 +155,21 @@ def _producers(topic: Topic, placed: Sequence[Placed], fits: Sequence[Fit], caus
         own.setdefault(one.row.producer(), []).append(fit)
     ranked = sorted(own.items(), key=lambda item: -len(item[1]))[:_MOST_PRODUCERS]
     several = [(producer, theirs) for producer, theirs in ranked if len(theirs) >= LEAST_KEYS]
-    guilty = []
+    guilty: list[str] = []
+    others: list[str] = []
     for producer, theirs in several:
         told = explain(Counter(theirs), topic.partitions)
-        if told.weights[cause] >= 0.5 and told.gains[cause] >= math.log(100):  # noqa: PLR2004 - most of its keys
-            guilty.append((len(theirs), producer))
-    for count, producer in sorted(guilty, reverse=True)[:_SHOWN]:
-        yield f"{topic.name}: {producer} places its {count:,} keys so"
-    if len(guilty) > _SHOWN:
-        yield f"{topic.name}: so do {len(guilty) - _SHOWN} more"
-    if guilty and len(several) > len(guilty):
-        yield f"{topic.name}: {len(several) - len(guilty)} other producers do not"
+        places_so = told.weights[cause] >= 0.5 and told.gains[cause] >= math.log(100)  # noqa: PLR2004 - most of its keys
+        (guilty if places_so else others).append(f"{producer} ({len(theirs):,} keys)")
+    if guilty:
+        yield f"{topic.name}: so places {_listed(guilty)}"
+    if guilty and others:
+        yield f"{topic.name}: so does not {_listed(others)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _odds(gain: float) -> str:

@@ -49,7 +49,7 @@ class Producer(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as it is told."""
-        return f"{self.by} {self.name}"
+        return f"{self.by} {self.name}" if self.is_sender else f"unnamed producers of {self.name}"
 
 
 class Event(NamedTuple):
