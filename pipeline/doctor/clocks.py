@@ -12,11 +12,11 @@ A record's own time is the broker's at the append (LogAppendTime) or the produce
   after it, is out of order by so much at least.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 
-from contracts.times import parse_time
 from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.reading import Producer, Reading, Row
 from pipeline.doctor.sample import Topic
@@ -48,6 +48,7 @@ STEADY_US: Final = 5_000_000
 
 _SHOWN: Final = 5  # producers that are named
 _SECOND: Final = 1_000_000
+_TOLD: Final = re.compile(r"(\d+) s ahead of the clock")  # as the decoder says it
 
 
 class _Timed(NamedTuple):
@@ -64,12 +65,12 @@ def clocks(reading: Reading) -> Iterator[Remark]:
     looked = 0
     alone: list[str] = []
     for kind, topic in reading.sample.kinds():
-        timed = [each for row in reading.of_kind[kind] if (each := _timed(row)) is not None]
+        taken = reading.sample.taken_us
+        timed = [each for row in reading.of_kind[kind] if (each := _timed(row, taken)) is not None]
         looked += len(timed)
-        early = [(each, by, than) for each in timed for by, than in (_ahead(each, reading.sample.taken_us),) if by > 0]
-        if early:
-            ahead += early
-        elif timed:
+        early = [(each, by, than) for each in timed for by, than in (_ahead(each, taken),) if by > 0]
+        ahead += early
+        if timed and len(early) < LEAST_AHEAD:
             compared = _compared(timed)
             if len({each.producer for each in compared}) > 1:
                 skews += _skews(topic, compared)
@@ -89,19 +90,17 @@ def clocks(reading: Reading) -> Iterator[Remark]:
         yield InOrder(f"clocks: none of {looked:,} events lies in the future")
 
 
-def _timed(row: Row) -> _Timed | None:
+def _timed(row: Row, taken_us: int) -> _Timed | None:
     """Return a row with its times; None for what has no event time, be it refused for other reasons."""
     record_time = max(row.record.timestamp, 0) * 1_000
     if row.event is not None:
         return _Timed(row, row.producer(), row.event.time, record_time)
     if row.refusal is None or row.refusal.reason != "future_timestamp":
         return None
-    text = row.body().get("timestamp")
-    try:
-        time = parse_time(text) if isinstance(text, str) else record_time
-    except ValueError:
-        return None
-    return _Timed(row, row.producer(), time, record_time)
+    # the decoder alone knows where in an envelope the time stands; it says by how much it is ahead of which clock
+    clock = record_time if row.record.timestamp_type == APPENDED else taken_us
+    told = _TOLD.search(row.refusal.message)
+    return _Timed(row, row.producer(), clock + int(told[1]) * _SECOND, record_time) if told else None
 
 
 def _ahead(timed: _Timed, taken_us: int) -> tuple[int, str]:

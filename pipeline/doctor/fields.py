@@ -63,6 +63,9 @@ def fields(reading: Reading) -> Iterator[Remark]:
 
 
 def _has_time(row: Row) -> bool:
+    """Return whether an event says when it happened: its time is another than its record's, or the field is there."""
+    if row.event is not None and row.event.time != row.record.timestamp * 1_000:
+        return True
     value = row.record.value or b""
     return any(name in value for name in _BODY_TIMES) or any(name in _TIMES for name, _ in row.record.headers)
 

@@ -35,7 +35,7 @@ SURE: Final = 1e-6
 
 _SHOWN: Final = 5
 _UNREADABLE: Final = "\0"  # stands for the unit of a record that names none, in no way
-_EDGE: Final = 20  # one part of so many of a partition's records is older than what is taken for its beginning
+_EDGE: Final = 20  # one part of so many of a partition's records, the first, is taken for its beginning
 
 
 def joining(reading: Reading) -> Iterator[Remark]:
@@ -63,8 +63,9 @@ def complete_since(topic: Topic, rows: Sequence[Row]) -> float:
         if row.event is not None:
             times.setdefault(row.partition, []).append(row.event.time)
     for partition in topic.cut:
-        theirs = sorted(times.get(partition, ()))
-        since = max(since, theirs[len(theirs) // _EDGE] if theirs else math.inf)
+        theirs = times.get(partition, ())
+        # the first ones in the log are the oldest, if records come in order; if not, nothing is complete
+        since = max(since, max(theirs[: len(theirs) // _EDGE + 1], default=math.inf))
     return since
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -82,11 +82,17 @@ class Row(NamedTuple):
         return Place(self.topic.name, self.partition, self.record.offset)
 
     def body(self) -> Mapping[str, Any]:
-        """Return its value as JSON, without any judgement; empty where it is no JSON object."""
+        """Return the event in its value as JSON, without any judgement; empty where there is no JSON object.
+
+        A schema registry's frame and a CloudEvent around it are looked through.
+        """
+        value = self.record.value or b""
         try:
-            body = msgspec.json.decode(self.record.value or b"")
+            body = msgspec.json.decode(value[value.find(b"{") :] if value[:1] == b"\0" else value)
         except (msgspec.DecodeError, RecursionError):
             return {}
+        if isinstance(body, dict) and "specversion" in body and isinstance(body.get("data"), dict):
+            return cast("Mapping[str, Any]", body["data"])
         return body if isinstance(body, dict) else {}
 
     def producer(self) -> Producer:

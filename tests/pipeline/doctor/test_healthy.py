@@ -39,14 +39,16 @@ SHAPES = st.fixed_dictionaries(
     newest=st.one_of(st.none(), st.integers(1, 60)),
     appended=st.booleans(),
     after=st.integers(0, 48 * HOUR),
+    mixed=st.booleans(),
 )
 def test_healthy_traffic_of_any_shape_has_no_finding(
-    *, shape: dict[str, Any], partitions: int, newest: int | None, appended: bool, after: int
+    *, shape: dict[str, Any], partitions: int, newest: int | None, appended: bool, after: int, mixed: bool
 ) -> None:
     sent = healthy(**shape)
-    sample = sample_of(
-        sent, partitions, newest=newest, appended=appended, taken=(sent[-1].at if sent else TAKEN) + after
-    )
+    taken = (sent[-1].at if sent else TAKEN) + after
+    if mixed:  # a backfill, in no order
+        sent.sort(key=lambda one: str(one.body["eventId"]))
+    sample = sample_of(sent, partitions, newest=newest, appended=appended, taken=taken)
     found = faults(sample)
     assert found == ([] if all(topic.count for topic in (sample.exposures, sample.outcomes)) else ["empty_topic"])
 

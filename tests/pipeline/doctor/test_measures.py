@@ -1,6 +1,7 @@
 """The small measures that the rules rest on."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -164,10 +165,25 @@ def test_batches_tell_who_sent_what_is_in_them() -> None:
 def test_producers_are_known_by_the_best_sign_there_is(
     headers: tuple[tuple[str, bytes], ...], value: bytes, producer_id: int, told: Producer
 ) -> None:
-    sample = sample_of([])
     log = [Record(0, 0, 0, b"k", value, headers, producer_id)]
-    sample = type(sample)(Topic("exposures", 1, {0: log}), sample.outcomes, sample.guardrails, sample.taken_us)
+    sample = replace(sample_of([]), exposures=Topic("exposures", 1, {0: log}))
     assert read(sample, BOOK, LIMITS).rows[0].producer() == told
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        (b'{"flagKey":"f"}', "f"),
+        (b'\0\0\0\0\x07{"flagKey":"f"}', "f"),
+        (b'{"specversion":"1.0","data":{"flagKey":"f"}}', "f"),
+        (b'{"specversion":"1.0","data":[],"flagKey":"g"}', "g"),
+        (b"\0\0", None),
+        (b"[1]", None),
+    ],
+)
+def test_envelopes_are_looked_through(value: bytes, flag: str | None) -> None:
+    sample = replace(sample_of([]), exposures=Topic("exposures", 1, {0: [Record(0, 0, 0, b"k", value)]}))
+    assert read(sample, BOOK, LIMITS).rows[0].body().get("flagKey") == flag
 
 
 def test_refusals_are_counted_under_the_flag_of_their_experiment() -> None:
