@@ -1,5 +1,6 @@
 """`evidence doctor`: samples the topics that the settings name, and examines the sample."""
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Final
@@ -37,7 +38,11 @@ def diagnose(
     extent = Extent(records or DEFAULT_RECORDS, parse_moment(since, clock()), limit_s)
     book = FlagDirectory(settings.flags).read()
     sample = _sent_by(take(settings.librdkafka(), settings.topics, extent, clock), settings, limit_s)
-    return examine(sample, book, Limits(settings.max_value_bytes, settings.max_future))
+    gc.disable()  # nothing here is cyclic; to look for cycles among a million tuples takes as long as all the rest
+    try:
+        return examine(sample, book, Limits(settings.max_value_bytes, settings.max_future))
+    finally:
+        gc.enable()
 
 
 def _sent_by(sample: Sample, settings: Settings, limit_s: float) -> Sample:

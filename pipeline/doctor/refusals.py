@@ -26,6 +26,8 @@ _MODELS: Final = re.compile(
     r"(^|[^a-z])(gpt|claude|gemini|llama|mistral|mixtral|qwen|deepseek|sonnet|haiku|opus|gemma|phi-?\d|o\d-)"
 )
 _SHOWN: Final = 5
+_LONGEST: Final = 256  # characters of a name that are looked at: the contract's bound
+_REMEMBERED: Final = 4_096  # names and details that were looked at: most come again and again
 _NO_FLAG: Final = "(no flag)"
 
 _SAYING: Final[Mapping[str, str]] = {
@@ -119,6 +121,7 @@ def count_flags(reading: Reading) -> list[FlagCounts]:
     ]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def looks_like_route(name: str, contract: Contract | None, book: ContractBook) -> bool:
     """Return whether a variation's name is a model route's, or nearer to one than to a variation's."""
     routes = {route.model_route for each in book for route in each.variations.values() if route.model_route}
@@ -138,15 +141,16 @@ def _sort(row: Row, book: ContractBook, flag: str) -> tuple[FaultId, list[str]]:
     reason = row.refusal.reason if row.refusal else ""
     body = row.body()
     if reason == "unknown_flag":
-        return "unknown_flag", [flag + _hint(flag, book)]
+        return "unknown_flag", [flag[:_LONGEST] + _hint(flag[:_LONGEST], book)]
     if reason == "unknown_variation":
         variation = body.get("variation")
-        name = variation[:80] if isinstance(variation, str) else "(unreadable)"
+        name = variation[:_LONGEST] if isinstance(variation, str) else "(unreadable)"
         is_route = looks_like_route(name, book.flags.get(flag), book)
         return "variation_is_route" if is_route else "unknown_variation", [name]
     return "refused_records", list(_fields(row.refusal.details if row.refusal else "[]"))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _hint(flag: str, book: ContractBook) -> str:
     if flag in book.experiments:
         return f", which is the experiment of {book.experiments[flag].flag_key}: publish it as experimentKey"
@@ -154,7 +158,7 @@ def _hint(flag: str, book: ContractBook) -> str:
     return f", is it {near[0]}?" if near else ""
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=_REMEMBERED)
 def _fields(details: str) -> tuple[str, ...]:
     """Return each field that is wrong, and how."""
     return tuple(
