@@ -149,7 +149,7 @@ FAULTS: Final[Mapping[FaultId, Fault]] = MappingProxyType(
         ),
         "framed_keys": Fault(
             "error",
-            "Keys carry a schema registry's frame: a zero byte and the number of a schema before the unit ID.",
+            "Keys carry a schema registry's frame: a magic byte and the ID of a schema before the unit ID.",
             _KEY_WHY,
             "Give the key a plain string serialiser, and keep the registry's for the value at most.",
         ),

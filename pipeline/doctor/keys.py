@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from contracts.wire.registry import unframed
 from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
 from pipeline.doctor.reading import Reading
 
@@ -18,7 +19,6 @@ LEAST_SHARE: Final = 0.01
 """Of the topic's records."""
 
 _SHOWN: Final = 5  # fields that are named
-_FRAME: Final = 5  # bytes: a zero, and the number of the schema
 _LENGTH: Final = 3  # bytes at most that Avro and Protobuf put before a short string
 
 _SAYING: Final[Mapping[FaultId, str]] = {
@@ -110,7 +110,7 @@ def kind_of_key(key: bytes | None, unit: str, body: Mapping[str, Any]) -> tuple[
         return "null_keys", ""
     text = key.decode(errors="backslashreplace")
     tests: tuple[tuple[FaultId, bool], ...] = (
-        ("framed_keys", key[:1] == b"\0" and len(key) > _FRAME and _holds(key[_FRAME:], unit, plain)),
+        ("framed_keys", _holds(unframed(key), unit, plain)),
         ("quoted_keys", _is_json_of(key, unit)),
         ("utf16_keys", key.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff") in _utf16(unit)),
         ("padded_keys", _bare(text) == _bare(unit)),
@@ -125,7 +125,10 @@ def _bare(text: str) -> str:
     return text.strip(" \t\r\n\0\ufeff").casefold()
 
 
-def _holds(rest: bytes, unit: str, plain: bytes) -> bool:
+def _holds(rest: bytes | None, unit: str, plain: bytes) -> bool:
+    """Return whether what stands behind a frame is the unit's ID, as text, JSON, Avro or Protobuf."""
+    if rest is None:
+        return False
     return _is_json_of(rest, unit) or (rest.endswith(plain) and len(rest) - len(plain) <= _LENGTH)
 
 

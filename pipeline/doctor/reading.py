@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,8 @@ from contracts.decode import Decoded, Decoder
 from contracts.events import Kind
 from contracts.flags import ContractBook
 from contracts.refusals import Refusal
+from contracts.wire import Broken, opened
+from contracts.wire.registry import unframed
 from pipeline.doctor.findings import Place
 from pipeline.doctor.sample import NO_PRODUCER, Record, Sample, Topic
 
@@ -84,15 +86,13 @@ class Row(NamedTuple):
     def body(self) -> Mapping[str, Any]:
         """Return the event in its value as JSON, without any judgement; empty where there is no JSON object.
 
-        A schema registry's frame and a CloudEvent around it are looked through.
+        Envelopes are opened where they can be.
         """
         value = self.record.value or b""
         try:
-            body = msgspec.json.decode(value[value.find(b"{") :] if value[:1] == b"\0" else value)
-        except (msgspec.DecodeError, RecursionError):
+            body = msgspec.json.decode(opened(self.kind, value, self.record.headers) or value)
+        except (Broken, msgspec.DecodeError, RecursionError):
             return {}
-        if isinstance(body, dict) and "specversion" in body and isinstance(body.get("data"), dict):
-            return cast("Mapping[str, Any]", body["data"])
         return body if isinstance(body, dict) else {}
 
     def producer(self) -> Producer:
@@ -209,7 +209,7 @@ def _named(record: Record) -> Producer | None:
         return named
     if record.value and b'"specversion"' in record.value:
         try:
-            source = msgspec.json.decode(record.value)["source"]
+            source = msgspec.json.decode(unframed(record.value) or record.value)["source"]
         except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
             return None
         return Producer("CloudEvents source", source[:_LONGEST_NAME]) if isinstance(source, str) else None

@@ -51,6 +51,7 @@ class Sent:
     key: bytes | None = None
     keyless: bool = False
     value: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
     def but(self, **changes: Any) -> "Sent":  # noqa: ANN401  # any field
         """Return it with other fields; `...` in a body removes one."""
@@ -118,7 +119,7 @@ def sample_of(
         log = logs[one.kind]
         key = None if one.keyless else one.unit.encode() if one.key is None else one.key
         partition = log[one.place(key, len(log))]
-        headers = (("service", one.producer.encode()),) if one.producer else ()
+        headers = ((("service", one.producer.encode()),) if one.producer else ()) + one.headers
         value = encode(one.body) if one.value is None else one.value
         offset = len(partition)
         partition.append(Record(offset, one.at // 1_000, int(appended), key, value, headers, one.producer_id))

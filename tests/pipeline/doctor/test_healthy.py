@@ -3,14 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.dead_letters import ORIGIN_HEADER, REPLAYED_HEADER
 from contracts.flags import load_contract
 from pipeline.doctor.sample import Record
+from pipeline.traffic import encode
 from tests.contracts.records import CONTRACT, EXAMPLE
-from tests.pipeline.doctor.samples import HOUR, MINUTE, TAKEN, faults, healthy, looked_at, sample_of
+from tests.contracts.wire.envelopes import FORMS
+from tests.pipeline.doctor.samples import HOUR, MINUTE, TAKEN, Sent, faults, healthy, looked_at, sample_of
 
 PLAIN = load_contract(EXAMPLE[: EXAMPLE.index("# The experiment on it")], "plain.yaml")
 
@@ -70,6 +73,15 @@ def test_a_handful_of_misplaced_or_odd_records_is_no_finding(*, seed: int, parti
     odd += [one.but(keyless=True, place=lambda *_: 1) for one in sent[strays : strays + 4]]
     odd += [one.saying(variation=...) for one in sent[strays + 4 : strays + 6]]
     assert faults(sample_of([*odd, *sent[strays + 6 :]], partitions)) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_envelopes_are_no_fault(form: str) -> None:
+    def enveloped(one: Sent) -> Sent:
+        value, headers = FORMS[form](encode(one.body))
+        return one.but(value=value, headers=headers)
+
+    assert faults(sample_of(map(enveloped, healthy()))) == []
 
 
 def test_copies_of_this_software_are_not_laid_on_producers() -> None:

@@ -17,6 +17,7 @@ from pipeline.doctor.report import as_json, lines
 from pipeline.doctor.sample import Batch, Record, Topic
 from pipeline.doctor.splits import chi_square_tail
 from tests.contracts.records import BOOK, CONTRACT
+from tests.contracts.wire.envelopes import GUID
 from tests.pipeline.doctor.samples import LIMITS, Sent, healthy, looked_at, sample_of
 
 UNIT = "conv_Ü1"
@@ -62,6 +63,7 @@ def test_shares_never_read_as_none_or_all(count: int, of: int, told: str) -> Non
         (b'"conv_\\u00dc1"', "quoted_keys"),
         (f'{{"unitId":"{UNIT}"}}'.encode(), "quoted_keys"),
         (b"\0\0\0\0\x01" + UNIT.encode(), "framed_keys"),
+        (b"\1" + GUID + UNIT.encode(), "framed_keys"),
         (b"\0\0\0\0\x01\x10" + UNIT.encode(), "framed_keys"),
         (UNIT.encode("utf-16-be"), "utf16_keys"),
         (b"\xfe\xff" + UNIT.encode("utf-16-be"), "utf16_keys"),
@@ -157,6 +159,7 @@ def test_batches_tell_who_sent_what_is_in_them() -> None:
         ((("ce_source", b"/svc/a"),), b"{}", -1, Producer("CloudEvents source", "/svc/a")),
         ((), b'{"specversion":"1.0","source":"/svc/b"}', -1, Producer("CloudEvents source", "/svc/b")),
         ((), b'{"specversion":"1.0","source":7,"event":"e"}', -1, Producer("event", "e")),
+        ((), b'\0\0\0\0\7{"specversion":"1.0","source":"/svc/c"}', -1, Producer("CloudEvents source", "/svc/c")),
         ((), b'{"specversion":"1.0"', -1, Producer("event", "(unreadable)")),
         ((("service", b"answers"),), b"{}", 4_001, Producer("producer ID", "4001 (answers)")),
         ((), b"[]", 4_001, Producer("producer ID", "4001")),
@@ -174,9 +177,10 @@ def test_producers_are_known_by_the_best_sign_there_is(
     ("value", "flag"),
     [
         (b'{"flagKey":"f"}', "f"),
-        (b'\0\0\0\0\x07{"flagKey":"f"}', "f"),
-        (b'{"specversion":"1.0","data":{"flagKey":"f"}}', "f"),
-        (b'{"specversion":"1.0","data":[],"flagKey":"g"}', "g"),
+        (b'\0\0\0\0{{"flagKey":"f"}', "f"),
+        (b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"flagKey":"f"}}', "f"),
+        (b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":[]}', None),
+        (b'{"specversion":"1.0","flagKey":"g"}', "g"),
         (b"\0\0", None),
         (b"[1]", None),
     ],
