@@ -74,7 +74,7 @@ def _topic(topic: Topic) -> str:
         return f"{topic.name}: not there"
     times = [record.timestamp for records in topic.records.values() for record in (*records[:1], *records[-1:])]
     span = f", of {format_time(min(times) * 1000)} to {format_time(max(times) * 1000)}" if times else ""
-    whole = "all there are" if not topic.cut and not topic.unread else "the newest of each partition"
+    whole = "not all that was asked for" if topic.unread else "the newest" if topic.cut else "all there are"
     looked = f"{_plural(topic.count, 'record')}{span}, {whole}" if topic.count else "no records"
     return f"{topic.name}: {looked}; {_plural(topic.partitions, 'partition')}"
 

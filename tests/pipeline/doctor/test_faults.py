@@ -306,6 +306,8 @@ def test_contracts_that_name_routes_are_found_alone() -> None:
 def test_a_flag_without_traffic_is_found_alone() -> None:
     sent = healthy(hours=60.0)
     assert faults(sample_of(sent), (CONTRACT, OTHER)) == ["flag_without_traffic"]
+    stray = [one.saying(flagKey="typo") if number == 7 else one for number, one in enumerate(sent)]
+    assert faults(sample_of(stray), (CONTRACT, OTHER)) == ["flag_without_traffic"]
     switched_off = contract(("state: ab", "state: offline"), text=OTHER.text)
     assert faults(sample_of(sent), (CONTRACT, switched_off)) == []
 
