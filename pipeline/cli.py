@@ -24,6 +24,7 @@ from contracts.errors import (
     SettingsError,
     StorageUnavailable,
 )
+from pipeline.contracts.cli import contracts_app
 from pipeline.dlq.cli import dlq_app
 from pipeline.settings import load
 from pipeline.terminal import safe
@@ -40,6 +41,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="Make the topics, or see whether they are fit.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(contracts_app, name="contracts")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StopAtEnd = Annotated[bool, typer.Option("--stop-at-end", help="Read to the end offsets of the start, and exit.")]

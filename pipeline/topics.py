@@ -36,7 +36,9 @@ __all__ = [
     "check",
     "create",
     "create_beside",
+    "describe",
     "letter_counts",
+    "needed_ms",
     "topic_states",
 ]
 
@@ -170,7 +172,7 @@ def create(settings: Settings, contracts: Iterable[_Windowed], partitions: int, 
     """
     client = await_brokers(settings.librdkafka())
     there = _describe(client, _names(settings))
-    retention = max(LEAST_RETENTION_MS, 2 * _needed_ms(settings, contracts))
+    retention = max(LEAST_RETENTION_MS, 2 * needed_ms(settings, contracts))
     room = max(DEFAULT_MESSAGE_BYTES, settings.max_value_bytes + ENVELOPE_BYTES)
     new = []
     for name in settings.topics:
@@ -208,8 +210,21 @@ def check(settings: Settings, contracts: Iterable[_Windowed]) -> list[Problem]:
 
     Raises KafkaUnavailable if no broker answers.
     """
-    client = await_brokers(settings.librdkafka())
-    return judge(settings.topics, _describe(client, _names(settings)), _needed_ms(settings, contracts))
+    return judge(settings.topics, describe(settings), needed_ms(settings, contracts))
+
+
+def describe(settings: Settings, timeout_s: float = TIMEOUT_S) -> dict[str, Topic]:
+    """Return those of the three topics and their dead-letter topics that exist, by name.
+
+    Raises KafkaUnavailable if no broker answers.
+    """
+    return _describe(await_brokers(settings.librdkafka(), timeout_s), _names(settings))
+
+
+def needed_ms(settings: Settings, contracts: Iterable[_Windowed]) -> int:
+    """Return how long a record has to stay in its topic: the longest metric window and the allowed lateness."""
+    longest_us = max((contract.window_us for contract in contracts), default=0)
+    return math.ceil((longest_us + settings.allowed_lateness) / 1_000)
 
 
 def topic_states(settings: Settings, timeout_s: float = TIMEOUT_S) -> dict[str, TopicState]:
@@ -247,11 +262,6 @@ def letter_counts(settings: Settings, since: Sequence[int], timeout_s: float = T
             # -1 where no record is that young
             counts[topic].append(sum(ends[p] - first for p, first in begin[topic].items() if first >= 0))
     return counts
-
-
-def _needed_ms(settings: Settings, contracts: Iterable[_Windowed]) -> int:
-    longest_us = max((contract.window_us for contract in contracts), default=0)
-    return math.ceil((longest_us + settings.allowed_lateness) / 1_000)
 
 
 def _names(settings: Settings) -> list[str]:

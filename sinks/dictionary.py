@@ -21,7 +21,8 @@ RELATIONS: Final[Mapping[str, str]] = {
     "refused": "One row a record that was turned away on reading, and why.",
     "dead_letters": "One row a dead letter that `evidence dlq export` has brought here, however often it was sent; the "
     "files have one a record of a dead-letter topic.",
-    "facts_by_variation": "One row a flag and variation: how many facts, and how many carry each flag.",
+    "facts_by_variation": "One row a flag, epoch and variation: how many facts, and how many carry each flag.",
+    "contracts": "One row a contract version that the lake keeps: its epoch, and the facts that follow it.",
     "exposures_open": "One row an exposure whose window has not been closed yet.",
     "open_events": "One row a record that was read and not decided yet.",
     "account": "One row a topic and partition: what became of every offset. Other than 0 in `unaccounted` is a fault, "
@@ -38,6 +39,10 @@ _PARTITION: Final = "The number of the partition, the same in all three topics."
 _OFFSET: Final = "The offset of the record in its topic and partition. A reserved word in SQL: quote it."
 _VERSION: Final = (
     "The contract the record was validated under: the first 16 hex digits of the SHA-256 of the flag file."
+)
+_EPOCH: Final = (
+    "The epoch of the fact's contract, from 1 on for each flag, in the order of their first facts: facts of different "
+    "epochs answer different questions. At the time of connecting; null for a contract that came later."
 )
 _DT: Final = "The day of the file's directory (UTC): filter by it to read fewer files."
 
@@ -101,6 +106,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "contract_version": "The contract of the first exposure, which the fact follows: the first 16 hex digits "
         "of the SHA-256 of the flag file.",
         "dt": _DT,
+        "epoch": _EPOCH,
     },
     "events": {
         "flag_key": _FLAG_KEY,
@@ -177,10 +183,22 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "facts_by_variation": {
         "flag_key": _FLAG_KEY,
+        "epoch": _EPOCH,
         "variation": "The variation.",
         "facts": "How many facts.",
         "clean": "How many of them carry no flag.",
         **{flag: f"How many carry it. {text}" for flag, text in FLAGS.items()},
+    },
+    "contracts": {
+        "flag_key": _FLAG_KEY,
+        "epoch": _EPOCH,
+        "contract_version": "The first 16 hex digits of the SHA-256 of the flag file.",
+        "experiment_key": "The key of the flag's experiment; null if the contract has none.",
+        "first_used": "When the first fact that follows it begins; null if there is none yet.",
+        "last_used": "When the latest begins.",
+        "facts": "How many facts follow it.",
+        "clean": "How many of them carry no flag.",
+        "text": "The flag file, as it was.",
     },
     "exposures_open": {
         "flag_key": _FLAG_KEY,
@@ -307,9 +325,19 @@ def _lines() -> Iterator[str]:
         for field in [*schema, pa.field("dt", pa.date32())]:
             null = " or null" if field.nullable and field.name != "dt" else ""
             yield f"| `{field.name}` | {_type(field.type)}{null} | {COLUMNS[table][field.name]} |"
+        for column in [name for name in COLUMNS[table] if name not in {*schema.names, "dt"}]:
+            yield f"| `{column}` | in the view alone | {COLUMNS[table][column]} |"
     yield ""
     yield "## Flags of a fact"
     yield from _terms(FLAGS)
+    yield ""
+    yield "## Epochs of a flag"
+    yield ""
+    yield "Each fact follows one version of its flag's contract. Versions that differ only in what leaves facts"
+    yield "comparable, such as a new owner or a later state, share an epoch; another route, allocation, metric, window"
+    yield "or unit begins a new one, and a contract that comes back goes on with its old one. `evidence contracts diff`"
+    yield "tells beforehand which it is, and why. A readout is of one epoch: filter or group by `epoch`. Files have no"
+    yield "epoch, only `contract_version`; the view `contracts` maps one to the other."
     yield ""
     yield "## Reasons of unjoined"
     yield from _terms({reason: f"The record {text}." for reason, text in REASONS.items()})
@@ -328,7 +356,8 @@ def _lines() -> Iterator[str]:
     yield "### `metrics_<flag key>`"
     yield ""
     yield "Each flag with metrics has a view of its own, named by its key in small letters, all but letters and digits"
-    yield "as `_`: the columns of its `facts`, then each metric of any version of its contract as a column."
+    yield "as `_`: the columns of its `facts`, `epoch` among them, then each metric of any version of its contract as a"
+    yield "column."
 
 
 def _relation(name: str) -> Iterator[str]:

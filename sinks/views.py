@@ -1,7 +1,8 @@
 """The lake in DuckDB: one connection, read-only views, for analysts and for `evidence query`.
 
 The table views read whatever files lie below `tables/` when a query runs. The rest (`account`, `exposures_open`,
-`manifests` and those they are made of) stands on the newest manifests at the time of connecting. A worker may go on
+`manifests` and those they are made of) stands on the newest manifests at the time of connecting, and so do the numbers
+of epochs. A worker may go on
 meanwhile: segments that it lets go stay for ten minutes, so a query that runs is not disturbed; connect again for new
 results. Small table files give way to large ones at once: a query that had listed them before, and finds one gone,
 fails with an IOException ("No such file or directory"); run it again. It never returns a wrong answer. Column
@@ -23,9 +24,10 @@ import pyarrow as pa
 
 from contracts.columns import EVENT, TIMESTAMP, utf8
 from contracts.errors import LakeError
-from contracts.flags import load_contract
+from contracts.flags import Contract, load_contract
 from sinks.archives import undelivered
 from sinks.dictionary import COLUMNS, RELATIONS
+from sinks.epochs import epochs, undecided
 from sinks.lineage import LAKE_FILE, lineages, read_lake
 from sinks.manifest import Manifest
 from sinks.storage import LocalStorage, Storage
@@ -69,6 +71,16 @@ _TOPICS: Final = pa.schema(
     ]
 )
 
+_CONTRACTS: Final = pa.schema(
+    [
+        ("flag_key", pa.string()),
+        ("epoch", pa.int64()),
+        ("contract_version", pa.string()),
+        ("experiment_key", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
 _UNDELIVERED: Final = pa.schema(
     [("topic", pa.string()), ("partition", pa.int32()), ("first_offset", pa.int64()), ("next_offset", pa.int64())]
 )
@@ -97,8 +109,13 @@ def _connected(storage: LocalStorage) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"temp_directory": str(scratch)})
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        contracts = _contracts(storage)
         for table, schema in TABLES.items():
-            connection.execute(f"CREATE VIEW {table} AS {_table(storage, table, schema)}")
+            view = "fact_rows" if table == "facts" else table
+            connection.execute(f"CREATE VIEW {view} AS {_table(storage, table, schema)}")
+        numbers = epochs(contracts, _first_used(connection, undecided(contracts)))
+        connection.execute(f"CREATE VIEW facts AS SELECT *, {_epoch(numbers)} AS epoch FROM fact_rows")
+        _keep(connection, "contract_versions", _contract_rows(contracts, numbers))
         for table, schema in EXPORTED.items():
             connection.execute(f"CREATE VIEW exported_{table} AS {_table(storage, table, schema)}")
         connection.execute(f"CREATE VIEW segment_rows AS {_segments(storage, manifests)}")
@@ -107,7 +124,7 @@ def _connected(storage: LocalStorage) -> duckdb.DuckDBPyConnection:
         _keep(connection, "topics", _topic_rows(manifests))
         _keep(connection, "undelivered", _undelivered_rows(storage, manifests))
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
-        for statement in (*_metric_views(storage), *_comments()):
+        for statement in (*_metric_views(contracts), *_comments()):
             connection.execute(statement)
     except BaseException:
         connection.close()
@@ -185,11 +202,46 @@ def _undelivered_rows(storage: Storage, manifests: Sequence[Manifest]) -> pa.Tab
     return pa.concat_tables(parts)
 
 
-def _metric_views(storage: Storage) -> Iterator[str]:
+def _contracts(storage: Storage) -> list[Contract]:
+    """Return every contract version that the lake keeps."""
+    return [load_contract(storage.read(file).decode(), file) for file in storage.list("contracts")]
+
+
+def _first_used(connection: duckdb.DuckDBPyConnection, versions: Sequence[str]) -> dict[str, int]:
+    """Return when the first window of each of these versions began, in µs; none of those without a fact."""
+    if not versions:
+        return {}  # nothing to tell apart, and no file to look into
+    asked = "SELECT contract_version, epoch_us(min(window_start)) FROM fact_rows WHERE contract_version IN ? GROUP BY 1"
+    return dict(connection.execute(asked, [list(versions)]).fetchall())
+
+
+def _epoch(numbers: Mapping[str, int]) -> str:
+    """Return the expression of a fact's epoch; null for a contract that the lake did not have at connecting."""
+    groups: dict[int, list[str]] = {}
+    for version, number in sorted(numbers.items()):
+        groups.setdefault(number, []).append(_literal(version))
+    cases = "".join(f" WHEN contract_version IN ({', '.join(groups[n])}) THEN {n}" for n in sorted(groups))
+    return f"CAST(CASE{cases} END AS BIGINT)" if cases else "CAST(NULL AS BIGINT)"
+
+
+def _contract_rows(contracts: Iterable[Contract], numbers: Mapping[str, int]) -> pa.Table:
+    rows = [
+        {
+            "flag_key": each.flag_key,
+            "epoch": numbers[each.version],
+            "contract_version": each.version,
+            "experiment_key": each.experiment_key,
+            "text": each.text,
+        }
+        for each in contracts
+    ]
+    return pa.Table.from_pylist(rows, schema=_CONTRACTS)
+
+
+def _metric_views(contracts: Iterable[Contract]) -> Iterator[str]:
     """Yield the statement of one view for each flag that has metrics: its facts, each metric a column."""
     metrics: dict[str, dict[str, None]] = {}
-    for file in storage.list("contracts"):
-        contract = load_contract(storage.read(file).decode(), file)
+    for contract in contracts:
         metrics.setdefault(contract.flag_key, {}).update(dict.fromkeys(metric.name for metric in contract.metrics))
     views: set[str] = set()
     for flag_key, names in sorted(metrics.items()):

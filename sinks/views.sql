@@ -1,6 +1,7 @@
--- Views over the lake, made anew at each connection. What they stand on is there before: the table views `facts`, `events`,
--- `unjoined` and `refused`; `exported_dead_letters`, a row a record of a dead-letter topic; `segment_rows`, the rows of all
--- live segments with their partition; and from the newest manifests `manifests`, `topics` (a row is a topic and partition)
+-- Views over the lake, made anew at each connection. What they stand on is there before: the table views `facts` (with the
+-- epoch of each fact), `events`, `unjoined` and `refused`; `contract_versions`, a row a text that the lake keeps;
+-- `exported_dead_letters`, a row a record of a dead-letter topic; `segment_rows`, the rows of all live segments with their
+-- partition; and from the newest manifests `manifests`, `topics` (a row is a topic and partition)
 -- and `undelivered` (a row is a range of offsets).
 
 -- A row is a record that was read and is not decided: its window is open, or no close has judged it yet. Segments may still
@@ -71,10 +72,38 @@ LEFT JOIN account_offsets USING (topic, "partition")
 GROUP BY topics.topic, topics."partition", topics.first_offset, topics.next_offset
 ORDER BY topics.topic, topics."partition";
 
--- A row is a flag and variation: its facts, and how many of them carry each flag of doubt.
+-- A row is a contract version: its epoch, and when and how often facts used it.
+CREATE VIEW contracts AS
+WITH used AS (
+    SELECT
+        contract_version,
+        min(window_start) AS first_used,
+        max(window_start) AS last_used,
+        count(*) AS facts,
+        count(*) FILTER (clean) AS clean
+    FROM facts
+    GROUP BY contract_version
+)
+SELECT
+    contract_versions.flag_key,
+    contract_versions.epoch,
+    contract_version,
+    contract_versions.experiment_key,
+    used.first_used,
+    used.last_used,
+    coalesce(used.facts, 0) AS facts,
+    coalesce(used.clean, 0) AS clean,
+    contract_versions.text
+FROM contract_versions
+LEFT JOIN used USING (contract_version)
+ORDER BY contract_versions.flag_key, contract_versions.epoch, used.first_used, contract_version;
+
+-- A row is a flag, epoch and variation: its facts, and how many of them carry each flag of doubt. Facts of different epochs
+-- answer different questions, so no row counts both.
 CREATE VIEW facts_by_variation AS
 SELECT
     flag_key,
+    epoch,
     variation,
     count(*) AS facts,
     count(*) FILTER (clean) AS clean,
@@ -86,8 +115,8 @@ SELECT
     count(*) FILTER (list_contains(flags, 'excluded_unit')) AS excluded_unit,
     count(*) FILTER (list_contains(flags, 'wrong_state')) AS wrong_state
 FROM facts
-GROUP BY flag_key, variation
-ORDER BY flag_key, variation;
+GROUP BY flag_key, epoch, variation
+ORDER BY flag_key, epoch, variation;
 
 -- A row is a dead letter: the first that came of a record, however often it was sent.
 CREATE VIEW dead_letters AS

@@ -1,5 +1,6 @@
 """The lake as analysts see it."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,6 +267,68 @@ def test_metrics_of_all_versions_have_a_column(lake: _Lake) -> None:
     lake.storage.create_once("contracts/2.yaml", flag_file("f", "m2", "m3"))
     with lake.open() as connection:
         assert list(described(connection, "metrics_f"))[-3:] == ["m1", "m2", "m3"]
+
+
+def route_file(model: str, owner: str = "ai") -> bytes:
+    return f"flag:\n  key: f\n  type: string\n  owner: {owner}\n  variations: {{a: {model}}}\n".encode()
+
+
+def keep(lake: _Lake, text: bytes) -> str:
+    """Keep a contract as a checkpoint does; return its version."""
+    version = hashlib.sha256(text).hexdigest()[:16]
+    lake.storage.create_once(f"contracts/{version}.yaml", text)
+    return version
+
+
+def a_lake_of_two_epochs(lake: _Lake) -> list[str]:
+    """Make a flag of three versions, the first two of one epoch; the last comes back to the first route."""
+    versions = [keep(lake, text) for text in (route_file("m"), route_file("n"), route_file("m", owner="other"))]
+    used = [(versions[0], NOON), (versions[0], NOON + HOUR), (versions[1], NOON + DAY), (versions[2], NOON + 2 * DAY)]
+    for number, (version, start) in enumerate(used):
+        row = {"flag_key": "f", "variation": "a", "contract_version": version, "window_start": start, "clean": True}
+        lake.publish("facts", {**row, "unit_id": f"u{number}"}, seq=number + 1)
+    return versions
+
+
+def test_facts_of_contracts_that_mean_something_else_have_another_epoch(lake: _Lake) -> None:
+    a_lake_of_two_epochs(lake)
+    found = lake.ask("SELECT unit_id, epoch FROM facts ORDER BY 1")
+    assert found == [("u0", 1), ("u1", 1), ("u2", 2), ("u3", 1)]
+
+
+def test_no_view_counts_facts_of_two_epochs_together(lake: _Lake) -> None:
+    a_lake_of_two_epochs(lake)
+    found = lake.ask("SELECT flag_key, epoch, variation, facts, clean FROM facts_by_variation")
+    assert found == [("f", 1, "a", 3, 3), ("f", 2, "a", 1, 1)]
+
+
+def test_the_contracts_of_a_lake_are_listed_with_the_facts_that_follow_them(lake: _Lake) -> None:
+    first, second, third = a_lake_of_two_epochs(lake)
+    unused = keep(lake, route_file("later"))
+    found = lake.ask("SELECT contract_version, epoch, first_used::VARCHAR, facts, text[:5] FROM contracts")
+    assert found == [
+        (first, 1, "2026-06-07 12:00:00+00", 2, "flag:"),
+        (third, 1, "2026-06-09 12:00:00+00", 1, "flag:"),
+        (second, 2, "2026-06-08 12:00:00+00", 1, "flag:"),
+        (unused, 3, None, 0, "flag:"),
+    ]
+
+
+def test_epochs_are_numbered_by_their_first_fact_and_flag_by_flag(lake: _Lake) -> None:
+    late, early = keep(lake, route_file("late")), keep(lake, route_file("early"))
+    other = keep(lake, flag_file("g"))
+    for number, (version, start) in enumerate([(late, NOON + DAY), (early, NOON), (other, NOON)]):
+        lake.publish("facts", {"contract_version": version, "window_start": start}, seq=number + 1)
+    found = lake.ask("SELECT contract_version, epoch FROM facts")
+    assert set(found) == {(late, 2), (early, 1), (other, 1)}
+
+
+def test_a_fact_of_a_contract_that_came_after_connecting_has_no_epoch(lake: _Lake) -> None:
+    version = keep(lake, route_file("m"))
+    lake.publish("facts", {"contract_version": version})
+    with lake.open() as connection:
+        lake.publish("facts", {"contract_version": "0123456789abcdef"}, seq=2)
+        assert connection.execute("SELECT epoch FROM facts ORDER BY 1").fetchall() == [(1,), (None,)]
 
 
 def test_names_that_would_collide_are_numbered(lake: _Lake) -> None:

@@ -1,0 +1,1 @@
+"""`evidence contracts`: flag files checked, compared, and written for other tools."""
