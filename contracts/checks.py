@@ -273,7 +273,7 @@ def _rollback_rules(contract: Contract) -> Iterator[Breach]:
             yield (
                 "guardrail-bound",
                 ("experiment", "guardrailMetrics", index),
-                f"no rule of rollbackWhen bounds {name!r}",
+                f"no rule bounds {name!r}",
             )
     action = experiment.rollback_action
     for rule, field, text in (

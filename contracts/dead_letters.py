@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 from contracts.times import format_time
 
 __all__ = [
+    "HEADERS",
     "ORIGIN_HEADER",
     "REASONS",
     "REPLAYED_HEADER",
@@ -57,6 +58,25 @@ REPLAY_COUNT_HEADER: Final = "evidence.dlq.replay_count"
 
 REPLAYED_HEADER: Final = "evidence.dlq.replayed"
 """Which dead letter a replayed record was: where its record was before, as `topic/partition/offset`."""
+
+HEADERS: Final = {
+    "__dlq.errors.topic": "The topic of the record; with partition and offset its identity (KIP-1191).",
+    "__dlq.errors.partition": "The number of its partition.",
+    "__dlq.errors.offset": "Its offset.",
+    "__dlq.errors.group": "The consumer group that refused it.",
+    "__dlq.errors.message": "What is wrong, in a line.",
+    "evidence.dlq.reason": "Why it is a dead letter.",
+    "evidence.dlq.stage": "Where it was refused.",
+    "evidence.dlq.details": "What is wrong with each field, as JSON: a list of type, loc and msg, without values.",
+    "evidence.dlq.failed_at": "When it was refused.",
+    "evidence.dlq.timestamp": "The record's own time.",
+    "evidence.dlq.pipeline_version": "The version of the software that refused it.",
+    REPLAY_COUNT_HEADER: "How often it was replayed before.",
+    "evidence.dlq.truncated": "Present where a part of the value is missing.",
+    "evidence.dlq.size": "The size of the whole value in bytes; where truncated alone.",
+    "evidence.dlq.sha256": "The SHA-256 of the whole value; where truncated alone.",
+}
+"""What each header of a dead letter says, in their order."""
 
 _OURS: Final = ("__dlq.errors.", "evidence.dlq.")
 _LONGEST_COUNT: Final = 9  # digits

@@ -64,5 +64,24 @@ def _from_text(value: object) -> int:
     return parse_duration(value)
 
 
-Duration = Annotated[int, BeforeValidator(_from_text), WithJsonSchema({"type": "string", "examples": ["10m", "24h"]})]
+_PATTERN: Final = (
+    r"^(?:(?:N w)?(?:N d)?(?:N h)?(?:N m)?(?:N s)?(?:N ms)?(?:N us)?"
+    r"|P(?:N W)?(?:N D)?(?:T(?:N H(?:N M)?(?:F S)?|N M(?:F S)?|F S))?)$"
+)
+_PATTERN_PARTS: Final = {" ": "", "N": "[0-9]{1,18}", "F": r"[0-9]{1,18}(?:\.[0-9]{1,6})?"}
+
+
+def _pattern() -> str:
+    """Return the forms above as a pattern; a text of one character has none of them."""
+    pattern = _PATTERN
+    for sign, meaning in _PATTERN_PARTS.items():
+        pattern = pattern.replace(sign, meaning)
+    return pattern
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(_from_text),
+    WithJsonSchema({"type": "string", "minLength": 2, "pattern": _pattern(), "examples": ["10m", "24h"]}),
+]
 """A pydantic field that is read from text and holds microseconds."""

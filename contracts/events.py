@@ -6,6 +6,7 @@ Where a JSON object names a key twice, the last one counts. Lengths count charac
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -49,6 +50,14 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 UnitId = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
+_GREATEST: Final = sys.float_info.max
+_TIME: Final = (
+    r"^(?:1999-12-31|[2-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01]))[Tt ]"
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""An RFC 3339 time as a pattern can say it: the length of months is left open, and the last hours of 1999."""
+
+
 def _event_time(value: object) -> int:
     if not isinstance(value, str):
         raise PydanticCustomError("time_type", "Input should be a string that holds an RFC 3339 time with a zone")
@@ -80,11 +89,15 @@ EventTime = Annotated[
     int,
     BeforeValidator(_event_time),
     PlainSerializer(lambda time: format_time(time, "microseconds"), return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME}),
 ]
 """RFC 3339 text on the wire, microseconds since the epoch (UTC, truncated) in Python; not before the year 2000."""
 
-Number = Annotated[bool | float, PlainValidator(_number), WithJsonSchema({"type": ["boolean", "number"]})]
+Number = Annotated[
+    bool | float,
+    PlainValidator(_number),
+    WithJsonSchema({"type": ["boolean", "number"], "minimum": -_GREATEST, "maximum": _GREATEST}),
+]
 """A boolean, or a number that fits a double; whole numbers are read as doubles."""
 
 

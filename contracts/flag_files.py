@@ -4,10 +4,12 @@ These models say which fields there are and what each may hold. The rules that l
 `contracts.flags`.
 """
 
+import re
+from contextlib import suppress
 from datetime import date
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from contracts.durations import Duration
@@ -38,13 +40,25 @@ _LONGEST_WINDOW: Final = (
 )  # events of open windows stay on disk, and an experiment must come to an end
 
 
+_DAY_FORM: Final = "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$"
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
 def _window(microseconds: int) -> int:
     if not 0 < microseconds <= _LONGEST_WINDOW:
         raise ValueError("a window is longer than 0s and at most 90d")
     return microseconds
 
 
+def _day(value: object) -> date:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError("a day is text such as 2026-06-07")
+
+
 Window = Annotated[Duration, AfterValidator(_window)]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "pattern": _DAY_FORM})]
 Text = Annotated[str, Field(max_length=4096)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Units = Annotated[int, Field(ge=1)]
@@ -202,7 +216,7 @@ class Experiment(_Block):
     owner: Text | None = None
     description: Text | None = None
     hypothesis: Text | None = None
-    decision_date: date | None = None
+    decision_date: Day | None = None
     cleanup: Text | None = None
     states: tuple[StateEntry, ...] = ()
     allocation: dict[Name, Share] | None = None

@@ -36,9 +36,11 @@ __all__ = [
     "check",
     "create",
     "create_beside",
+    "dead_letters_of",
     "describe",
     "letter_counts",
     "needed_ms",
+    "planned",
     "topic_states",
 ]
 
@@ -172,21 +174,32 @@ def create(settings: Settings, contracts: Iterable[_Windowed], partitions: int, 
     """
     client = await_brokers(settings.librdkafka())
     there = _describe(client, _names(settings))
-    retention = max(LEAST_RETENTION_MS, 2 * needed_ms(settings, contracts))
-    room = max(DEFAULT_MESSAGE_BYTES, settings.max_value_bytes + ENVELOPE_BYTES)
     new = []
-    for name in settings.topics:
-        source = there.get(name)
-        if source is None:
-            source = Topic(name, "", dict.fromkeys(range(partitions), False), _configs(retention, room))
+    for source in planned(settings, contracts, partitions):
+        if source.name not in there:
             new.append(_new(source, replication))
-        if name + DLQ_SUFFIX not in there:
-            new.append(_new(_dead_letters_of(source), replication))
+        if source.name + DLQ_SUFFIX not in there:
+            new.append(_new(dead_letters_of(there.get(source.name, source)), replication))
     for name, future in (client.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).items():
         # another process may have made it since: that is what was wanted
         _ask(future, f"make the topic {name}", lambda code: code == Code.TOPIC_ALREADY_EXISTS)
     made = _patiently(lambda: _led(client, _names(settings)))
     return [Made(name, made[name].partitions, made=name not in there) for name in _names(settings)]
+
+
+def planned(settings: Settings, contracts: Iterable[_Windowed], partitions: int) -> list[Topic]:
+    """Return the three topics as `create` makes them: exposures, outcomes, guardrails. Asks nobody."""
+    retention = max(LEAST_RETENTION_MS, 2 * needed_ms(settings, contracts))
+    room = max(DEFAULT_MESSAGE_BYTES, settings.max_value_bytes + ENVELOPE_BYTES)
+    leaders = dict.fromkeys(range(partitions), False)
+    return [Topic(name, "", leaders, _configs(retention, room)) for name in settings.topics]
+
+
+def dead_letters_of(source: Topic) -> Topic:
+    """Return the dead-letter topic of a topic, as `create` makes it."""
+    kept = None if source.retention_ms is None else DLQ_RETENTION_FACTOR * source.retention_ms
+    configs = _configs(kept, source.message_bytes + ENVELOPE_BYTES)
+    return Topic(source.name + DLQ_SUFFIX, "", source.leaders, configs)
 
 
 def create_beside(settings: Settings, name: str, beside: str) -> None:
@@ -270,12 +283,6 @@ def _names(settings: Settings) -> list[str]:
 
 def _new(topic: Topic, replication: int) -> NewTopic:
     return NewTopic(topic.name, topic.partitions, replication, config=dict(topic.configs))
-
-
-def _dead_letters_of(source: Topic) -> Topic:
-    kept = None if source.retention_ms is None else DLQ_RETENTION_FACTOR * source.retention_ms
-    configs = _configs(kept, source.message_bytes + ENVELOPE_BYTES)
-    return Topic(source.name + DLQ_SUFFIX, "", source.leaders, configs)
 
 
 def _configs(retention_ms: int | None, message_bytes: int) -> dict[str, str]:

@@ -23,6 +23,7 @@ from contracts.dead_letters import REASONS, DeadLetter
 from contracts.decode import Decoder
 from contracts.events import Kind
 from contracts.flags import ContractBook, load_contract
+from contracts.impacts import FIELDS
 from pipeline.cli import Exit
 from pipeline.embedded import embedded_broker
 from pipeline.settings import PREFIX, Settings, describe
@@ -118,19 +119,19 @@ class Terminal:
         ).stdout
 
 
-def blocks(chapter: str = "", language: str = "") -> list[Block]:
-    """Return the fenced blocks of a chapter, in a language; of all where none is given."""
+def blocks(chapter: str = "", language: str = "", page: str = README) -> list[Block]:
+    """Return the fenced blocks of a chapter of a page, in a language; of all where none is given."""
     found, here = [], ""
-    for match in re.finditer(r"^## ([^\n]+)$|^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^## ([^\n]+)$|^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         here = match[1] or here
         if match[2]:
             found.append(Block(here, match[2], match[3]))
     return [block for block in found if chapter in ("", block.chapter) and language in ("", block.language)]
 
 
-def exchanges(chapter: str) -> Iterator[Exchange]:
+def exchanges(chapter: str, page: str = README) -> Iterator[Exchange]:
     """Yield the commands of a chapter's sessions with their answers."""
-    for block in blocks(chapter, "console"):
+    for block in blocks(chapter, "console", page):
         for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             lines = part.splitlines()
             last = next((n for n, line in enumerate(lines[1:], 1) if not line.startswith("> ")), len(lines))
@@ -291,6 +292,22 @@ def test_the_client_publishes_what_is_shown(tmp_path: Path, settings_for: Callab
 
 def test_the_schema_is_what_is_shown(tmp_path: Path) -> None:
     rehearse(Terminal(tmp_path), exchanges("Publish"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/contracts.md"])
+def test_contracts_are_judged_as_is_shown(tmp_path: Path, name: str) -> None:
+    page = (ROOT / name).read_text()
+    chapters = ["Contracts"] if page == README else ["Check", "Diff"]
+    rehearse(Terminal(tmp_path), [each for chapter in chapters for each in exchanges(chapter, page)])
+
+
+def test_the_page_on_contracts_has_the_effect_of_every_field() -> None:
+    _, _, below = (ROOT / "docs" / "contracts.md").read_text().partition("| field | added | removed | changed |\n")
+    listed = [
+        [cell.strip("` ") for cell in line.strip("|").split("|")] for line in below.split("\n\n")[0].splitlines()[1:]
+    ]
+    effects = [[name, field.added.effect, field.removed.effect, field.changed.effect] for name, field in FIELDS.items()]
+    assert listed == effects
 
 
 @pytest.mark.parametrize(("kind", "block"), list(zip(KINDS, blocks("Publish", "json"), strict=True)), ids=KINDS)

@@ -30,6 +30,12 @@ class _Effect(StrEnum):
     EPOCH = "epoch"
 
 
+class _Standard(StrEnum):
+    JSONSCHEMA = "jsonschema"
+    ASYNCAPI = "asyncapi"
+    ODCS = "odcs"
+
+
 class _Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
@@ -90,6 +96,27 @@ def diff(
     _say(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
     if found.fails(fail_on.value if fail_on else None):
         raise typer.Exit(Exit.WRONG)
+
+
+@contracts_app.command("export")
+def export(
+    paths: Paths = None,
+    standard: Annotated[_Standard, typer.Option("--format", help="The standard.")] = _Standard.JSONSCHEMA,
+    output: Annotated[
+        Path | None, typer.Option(help="A file (.json, .yaml) or a directory to write to; printed if not given.")
+    ] = None,
+    open_world: Annotated[bool, typer.Option("--any-flag", help="Of any flag: ask no flag file.")] = False,  # noqa: FBT002
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic, for asyncapi.")] = 12,
+) -> None:
+    """Write the contracts as JSON Schema 2020-12, AsyncAPI 3.1 or ODCS 3.2, of these flag files and settings."""
+    from pipeline.contracts.export import documents, written  # noqa: PLC0415 - each command loads what it needs
+    from pipeline.contracts.files import find_some, read_book  # noqa: PLC0415
+    from pipeline.settings import load  # noqa: PLC0415
+
+    settings = load()
+    book = None if open_world else read_book(find_some(paths or [settings.flags]))
+    shown, files = written(documents(standard.value, settings, book, partitions), output)
+    _say(shown.removesuffix("\n") if output is None else "\n".join(map(str, files)))
 
 
 def _day(text: str | None) -> date:
