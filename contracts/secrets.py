@@ -9,6 +9,7 @@ from typing import Final
 
 __all__ = ["is_prompt", "secrets"]
 
+# Other people's files: no pattern may go back over more than a few hundred characters.
 _KNOWN: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (name, re.compile(shape))
     for name, shape in (
@@ -21,10 +22,10 @@ _KNOWN: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("a Slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
         ("a payment key", r"\b[rsp]k_(?:live|test)_[0-9A-Za-z]{16,}"),
         ("a registry token", r"\b(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dckr_pat_[\w-]{20,})"),
-        ("a SendGrid key", r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+        ("a SendGrid key", r"\bSG\.[\w-]{16,40}\.[\w-]{16}"),
         ("an Azure key", r"\b(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/=]{20,}"),
-        ("a signed token (JWT)", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\."),
-        ("a password in an address", r"[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@"),
+        ("a signed token (JWT)", r"\beyJ[A-Za-z0-9_-]{8,400}\.eyJ[A-Za-z0-9_-]{8}"),
+        ("a password in an address", r"[a-z0-9+.-]://[^\s/:@]{1,100}:[^\s/:@]{1,200}@"),
         ("a bearer token", r"(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}"),
         (
             "a password",
@@ -40,7 +41,7 @@ _LEAST_DIGITS: Final = 2
 
 _PROMPT: Final = re.compile(
     r"\byou (?:are|act as) (?:a|an|the|my|now)\b|\bact as (?:a|an) \w+ (?:assistant|agent|expert)"
-    r"|^\s*(?:system|user|assistant)\s*:\s|<\|\w+\|>|\{\{[^}]*\}\}|\[/?INST\]"
+    r"|^[ \t]*(?:system|user|assistant)[ \t]*:\s|<\|\w{1,40}\|>|\{\{[^{}]{0,100}\}\}|\[/?INST\]"
     r"|\b(?:ignore|follow|obey) (?:all |any )?(?:the |these |previous |following |above |prior )+instructions\b"
     r"|\b(?:always|never|only) (?:answer|respond|reply)\b"
     r"|\b(?:answer|respond|reply) (?:only )?(?:in|with) (?:json|a|the)\b"

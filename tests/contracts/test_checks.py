@@ -180,6 +180,28 @@ def test_whatever_is_in_a_file_is_judged(text: str) -> None:
         assert finding.rule in RULES
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece", ["{{", "a://", "eyJ.", "\n", "SG.", "act as a b ", "<|a", "#  ", "-----BEGIN ", "[", "k: v\n"]
+)
+def test_no_file_takes_long(piece: str) -> None:
+    """A pattern that goes back over what it has read would take hours."""
+    findings = judge({"flag.yaml": piece * (100_000 // len(piece))}, DURING)
+    assert "readable" in {finding.rule for finding in findings}
+
+
+def test_a_boolean_flag_selects_no_route() -> None:
+    findings = found("flag: {key: f, type: boolean, variations: {on: true, off: false}}")
+    assert [(each.rule, each.field) for each in findings if each.rule == "route-named"] == [
+        ("route-named", "flag.type")
+    ]
+
+
+def test_a_large_file_is_a_finding() -> None:
+    [finding] = [each for each in found(f"{EXAMPLE}\n# {'x ' * 9_000}") if each.rule == "large-value"]
+    assert (finding.line, finding.field) == (2, "")
+
+
 # what a comment ignores
 
 LATE = ("decisionDate: 2026-06-29", "decisionDate: 2026-06-19 # evidence: ignore[decision-date-past] agreed with legal")
@@ -210,6 +232,7 @@ def test_a_comment_of_its_own_line_is_about_the_next_one() -> None:
         ("ignore[decision-date] yes", "a comment ignores 'decision-date', and there is no such finding"),
         ("ignore[nonsense] yes", "a comment ignores 'nonsense', which is no rule"),
         ("ignore[readable] yes", "a comment ignores 'readable', which cannot be ignored"),
+        ("ignore[unit, owner]", "the comment that ignores unit, owner gives no reason"),
     ],
 )
 def test_a_comment_that_ignores_nothing_is_a_finding(comment: str, message: str) -> None:
@@ -218,6 +241,11 @@ def test_a_comment_that_ignores_nothing_is_a_finding(comment: str, message: str)
     assert findings["decision-date-past"].ignored is None
     assert findings["ignored"].message.startswith(message)
     assert findings["ignored"].line == findings["decision-date-past"].line
+
+
+def test_a_comment_after_everything_is_about_nothing() -> None:
+    findings = found(f"{EXAMPLE}\n# evidence: ignore[unit] late")
+    assert [each.line for each in findings if each.rule == "ignored"] == [len(EXAMPLE.splitlines()) + 2]
 
 
 def test_a_broken_file_cannot_be_ignored() -> None:

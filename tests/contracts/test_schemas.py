@@ -141,6 +141,16 @@ def test_metrics_are_described_and_others_may_stand_beside_them() -> None:
     assert VALIDATORS["one", "outcome"].is_valid({**VALID["outcome"], "another": 1})
 
 
+def test_a_metric_that_reads_no_further_field_needs_no_description() -> None:
+    text = EXAMPLE.replace(
+        "field: latencyMs, kind: quantile, quantile: 0.95, aggregate: max", "kind: mean, aggregate: count"
+    )
+    text = text.replace("field: estimatedCost", "field: variation")
+    before = set(event_schema("outcome", BOOK)["properties"])
+    now = set(event_schema("outcome", ContractBook([load_contract(text, "flag.yaml")]))["properties"])
+    assert before - now == {"latencyMs", "estimatedCost"}
+
+
 def test_an_exposure_may_run_another_route_than_the_contracts() -> None:
     properties = event_schema("exposure", BOOK)["properties"]
     assert properties["modelRoute"]["examples"] == ["support_model_a", "support_model_b"]
