@@ -103,12 +103,16 @@ def pattern(path: Path) -> str:
 
 def _gone(contract: Contract, come: Sequence[Contract], now_us: int | None) -> Change:
     mine = _fields(contract, but_key=True)
-    heirs = [each for each in come if _fields(each, but_key=True) == mine or each.file == contract.file]
+    heirs = [each for each in come if _fields(each, but_key=True) == mine or _name(each) == _name(contract)]
     what = f"the flag {contract.flag_key!r} is gone"
     if heirs:
         what += f"; a rename to {heirs[0].flag_key!r}?"
     over = now_us is not None and _state(contract, now_us) == "cleanup"
     return _of_flag(contract, _OVER if over else FIELDS["flag.key"].removed, what)
+
+
+def _name(contract: Contract) -> str:
+    return contract.file.rpartition("/")[2]
 
 
 def _of_flag(contract: Contract, impact: Impact, what: str) -> Change:

@@ -17,6 +17,7 @@ from contracts.flags import Contract, ContractBook, Route, load_contract
 from contracts.ignores import apply_ignores
 from contracts.marked_yaml import MarkedYaml, load_yaml
 from contracts.secrets import is_prompt, secrets
+from contracts.times import LATEST
 
 __all__ = ["judge"]
 
@@ -210,11 +211,7 @@ def _metrics(contract: Contract) -> Iterator[Breach]:
     if not experiment.guardrail_metrics:
         yield "guardrail-metrics", (here, "guardrailMetrics"), "is missing"
     if experiment.primary_metric in experiment.guardrail_metrics:
-        yield (
-            "primary-apart",
-            (here, "guardrailMetrics"),
-            f"{experiment.primary_metric!r} is the primary metric as well",
-        )
+        yield "primary-apart", (here, "guardrailMetrics"), f"{experiment.primary_metric!r} is the primary metric too"
     for rule, shape, what in (("latency-metric", _LATENCY, "latency"), ("cost-metric", _COST, "cost")):
         if not any(shape.search(name) for metric in contract.metrics for name in (metric.name, metric.field or "")):
             yield rule, (here, "metrics"), f"no metric measures {what}, by its name or its field"
@@ -270,11 +267,7 @@ def _rollback_rules(contract: Contract) -> Iterator[Breach]:
     bounded = {each.metric for each in rules if isinstance(each, MetricRule | SegmentRule)}
     for index, name in enumerate(experiment.guardrail_metrics):
         if name not in bounded:
-            yield (
-                "guardrail-bound",
-                ("experiment", "guardrailMetrics", index),
-                f"no rule bounds {name!r}",
-            )
+            yield "guardrail-bound", ("experiment", "guardrailMetrics", index), f"no rule bounds {name!r}"
     action = experiment.rollback_action
     for rule, field, text in (
         ("rollback-steps", "immediate", action.immediate if action else None),
@@ -322,7 +315,7 @@ def _dates(contract: Contract, as_of: date) -> Iterator[Breach]:
 
 
 def _day(us: int) -> date:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).date()
+    return datetime.fromtimestamp(min(us, LATEST) // 1_000_000, UTC).date()
 
 
 # what does not belong here

@@ -202,6 +202,14 @@ def test_a_renamed_flag_is_one_gone_and_one_new() -> None:
     assert (new.effect, new.flag_key, new.file, new.line) == ("additive", "other", "new.yaml", 3)
 
 
+def test_another_flag_in_the_same_file_looks_like_a_rename() -> None:
+    other = ContractBook([load_contract(STRING, "new/flag.yaml")])
+    gone, _ = changes(book(EXAMPLE, "old/flag.yaml"), other)
+    assert gone.what.endswith("a rename to 'f'?")
+    gone, _ = changes(book(EXAMPLE, "old/other.yaml"), other)
+    assert gone.what.endswith("is gone")
+
+
 def test_before_the_experiment_has_begun_there_is_no_epoch_to_end() -> None:
     edit = ("support_model_b", "support_model_c")
     assert [change.effect for change in diff(edit, now="2026-05-24")] == ["additive"]

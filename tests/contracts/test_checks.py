@@ -174,6 +174,13 @@ def test_files_are_judged_one_by_one_and_one_key_has_one_file() -> None:
     ]
 
 
+def test_the_last_day_of_all_is_a_day() -> None:
+    text = edited(("decision, from: 2026-06-29T00:00:00Z", "decision, from: 9999-12-31T23:59:59-23:59")).replace(
+        "    - {state: cleanup, from: 2026-07-13T00:00:00Z}\n", ""
+    )
+    assert {finding.rule for finding in found(text, date(9999, 12, 31))} > SHOWN
+
+
 @given(st.text(st.characters(codec="utf-8")) | st.sampled_from(EXAMPLE.splitlines()).map(str.strip))
 def test_whatever_is_in_a_file_is_judged(text: str) -> None:
     for finding in judge({"flag.yaml": text}, DURING):
