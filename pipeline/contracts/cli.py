@@ -82,8 +82,8 @@ def check(  # noqa: PLR0913, PLR0917 - the options of one command
 
 @contracts_app.command("diff")
 def diff(
-    old: Annotated[Path, typer.Argument(help="A flag file, or a directory of them: as it was.")],
-    new: Annotated[Path, typer.Argument(help="As it is now.")],
+    old: Annotated[str, typer.Argument(help="A flag file or a directory of them, as it was; main:flags is git's.")],
+    new: Annotated[str, typer.Argument(help="As it is now.")],
     fail_on: Annotated[_Effect | None, typer.Option(help="Exit 1 if a change is this bad, or worse.")] = None,
     as_of: AsOf = None,
     as_json: Json = False,  # noqa: FBT002
@@ -105,17 +105,17 @@ def export(
     output: Annotated[
         Path | None, typer.Option(help="A file (.json, .yaml) or a directory to write to; printed if not given.")
     ] = None,
-    open_world: Annotated[bool, typer.Option("--any-flag", help="Of any flag: ask no flag file.")] = False,  # noqa: FBT002
+    any_flag: Annotated[bool, typer.Option("--any-flag", help="Of any flag: ask no flag file.")] = False,  # noqa: FBT002
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic, for asyncapi.")] = 12,
 ) -> None:
     """Write the contracts as JSON Schema 2020-12, AsyncAPI 3.1 or ODCS 3.2, of these flag files and settings."""
     from pipeline.contracts.export import documents, written  # noqa: PLC0415 - each command loads what it needs
-    from pipeline.contracts.files import find_some, read_book  # noqa: PLC0415
+    from pipeline.contracts.files import book, find_some, read  # noqa: PLC0415
     from pipeline.settings import load  # noqa: PLC0415
 
     settings = load()
-    book = None if open_world else read_book(find_some(paths or [settings.flags]))
-    shown, files = written(documents(standard.value, settings, book, partitions), output)
+    contracts = None if any_flag else book(read(find_some(paths or [settings.flags])))
+    shown, files = written(documents(standard.value, settings, contracts, partitions), output)
     _say(shown.removesuffix("\n") if output is None else "\n".join(map(str, files)))
 
 

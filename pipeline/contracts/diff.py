@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from contracts.changes import Change, changes, rewritten
+from contracts.flags import ContractBook
 from contracts.impacts import EFFECTS, Effect
-from pipeline.contracts.files import read_book
+from pipeline.contracts.files import book, find, read
+from pipeline.contracts.revisions import is_revision, read_revision
 from pipeline.terminal import safe
 
 __all__ = ["Diff", "compare"]
@@ -52,7 +54,16 @@ class Diff:
         yield ", ".join(counts) if self.changes else "no change of a contract"
 
 
-def compare(old: Path, new: Path, now_us: int) -> Diff:
-    """Compare two flag files, or two directories of them; raises SettingsError or ContractError for what is no such."""
-    before, after = read_book([old]), read_book([new])
+def compare(old: str, new: str, now_us: int) -> Diff:
+    """Compare two flag files, or two directories of them, as they are or as they were at a revision of git.
+
+    Raises SettingsError or ContractError for what is no such.
+    """
+    before, after = _book(old), _book(new)
     return Diff(changes(before, after, now_us), rewritten(before, after))
+
+
+def _book(place: str) -> ContractBook:
+    if is_revision(place) and not Path(place).exists():
+        return book(read_revision(place))
+    return book(read(find([Path(place)])))

@@ -8,11 +8,11 @@ from typing import Final
 from contracts.errors import ContractError, SettingsError
 from contracts.flags import ContractBook, read_contracts
 
-__all__ = ["find", "find_some", "read", "read_book"]
+__all__ = ["MOST_BYTES", "SUFFIXES", "book", "decoded", "find", "find_some", "read", "too_large"]
 
 MOST_BYTES: Final = 256 * 1024  # a hundred times a usual flag file; YAML of that size is still read within seconds
 
-_SUFFIXES: Final = frozenset({".yaml", ".yml"})
+SUFFIXES: Final = (".yaml", ".yml")
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
@@ -37,13 +37,29 @@ def read(files: Iterable[Path]) -> dict[str, str | ContractError]:
     return {str(file): _text(file) for file in files}
 
 
-def read_book(paths: Sequence[Path]) -> ContractBook:
-    """Return the contracts at the paths; raises SettingsError or ContractError for what is none."""
-    texts: Mapping[str, str | ContractError] = read(find(paths))
+def book(texts: Mapping[str, str | ContractError]) -> ContractBook:
+    """Return the contracts of texts by name; raises ContractError for the first that is none."""
     for text in texts.values():
         if isinstance(text, ContractError):
             raise text
     return read_contracts({file: text for file, text in texts.items() if isinstance(text, str)})
+
+
+def decoded(file: str, data: bytes) -> str | ContractError:
+    """Return the text of a file's bytes, or what is wrong with them."""
+    if len(data) > MOST_BYTES:
+        return too_large(file, len(data))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return ContractError(file, line, "file", "is not UTF-8; save it as UTF-8")
+
+
+def too_large(file: str, size: int) -> ContractError:
+    """Return what is wrong with a file of so many bytes."""
+    told = f"has {size / 1024:,.0f} KiB, more than {MOST_BYTES // 1024} KiB; a flag file selects a route, no more"
+    return ContractError(file, 0, "file", told)
 
 
 def _files(path: Path) -> list[Path]:
@@ -51,7 +67,7 @@ def _files(path: Path) -> list[Path]:
         if not path.is_dir():
             path.lstat()
             return [path]
-        return sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES and not each.name.startswith("."))
+        return sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and not each.name.startswith("."))
     except FileNotFoundError:
         raise SettingsError(f"{path}: is not there; name a flag file or a directory of them") from None
     except OSError as error:
@@ -64,14 +80,8 @@ def _text(file: Path) -> str | ContractError:
         if not stat.S_ISREG(status.st_mode):
             return ContractError(str(file), 0, "file", "is no plain file; remove it, or name another")
         if status.st_size > MOST_BYTES:
-            size = f"{status.st_size / 1024:,.0f} KiB"
-            return ContractError(
-                str(file), 0, "file", f"has {size}, more than 256 KiB; a flag file selects a route, no more"
-            )
-        return file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        return ContractError(str(file), line, "file", "is not UTF-8; save it as UTF-8")
+            return too_large(str(file), status.st_size)
+        return decoded(str(file), file.read_bytes())
     except OSError as error:
         return ContractError(str(file), 0, "file", f"cannot be read ({_why(error)}); mend it, or remove it")
 

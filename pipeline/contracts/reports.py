@@ -1,5 +1,6 @@
 """What `evidence contracts check` found, for people and for CI: lines, JSON, SARIF 2.1.0, JUnit."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -148,5 +149,5 @@ def _location(finding: Finding) -> dict[str, Any]:
 def _uri(file: str) -> str:
     path = Path(file).absolute()
     if path.is_relative_to(Path.cwd()):
-        return quote(path.relative_to(Path.cwd()).as_posix())
+        return quote(os.fsencode(path.relative_to(Path.cwd()).as_posix()))
     return path.as_uri()

@@ -193,6 +193,14 @@ def test_junit_fails_for_what_fails_and_skips_what_is_ignored(flags: Path) -> No
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_any_name_of_a_file_can_be_reported(flags: Path, name: str) -> None:
+    broken = flags / os.fsdecode(b"x\xff\n%.yaml")
+    write(broken, "")
+    report = FORMATS[name](check([flags], DURING), "error")
+    assert (report if isinstance(report, str) else json.dumps(report)).encode()
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_reports_are_the_same_every_time(flags: Path, name: str) -> None:
     assert FORMATS[name](checked(flags), "error") == FORMATS[name](checked(flags), "error")
 

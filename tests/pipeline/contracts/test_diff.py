@@ -1,6 +1,7 @@
 """`evidence contracts diff`: what it reads, and how it ends."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,109 @@ def test_a_broken_file_is_one_line(
     (sides[1] / "route.yaml").write_text(text + "\n" * bool(text and "[" in text))
     assert evidence(monkeypatch, "contracts", "diff", "old", "new") == Exit.USAGE
     assert complaint(capsys).startswith(said)
+
+
+# revisions of git
+
+
+def git(*arguments: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main")
+    subprocess.run(["git", *who, *arguments], check=True, capture_output=True)  # noqa: S607
+
+
+@pytest.fixture
+def repository(sides: tuple[Path, Path]) -> Path:
+    """Give a working tree whose first commit holds the example, and other things, in new/."""
+    _, new = sides
+    (new / "notes.txt").write_text("no flag file")
+    (new / ".hidden.yaml").write_text("flag: [")
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "first")
+    return new
+
+
+@pytest.mark.parametrize(
+    ("old", "file"),
+    [
+        ("HEAD:new", "HEAD:new/route.yaml"),
+        ("HEAD:new/", "HEAD:new/route.yaml"),
+        ("HEAD:new/route.yaml", "HEAD:new/route.yaml"),
+        ("HEAD:./new", "HEAD:./new/route.yaml"),
+    ],
+)
+def test_flag_files_are_compared_with_those_of_a_revision(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], old: str, file: str
+) -> None:
+    assert evidence(monkeypatch, "contracts", "diff", old, "new") == Exit.FINE
+    assert capsys.readouterr().out == "no change of a contract\n"
+    write(repository, "  primaryMetric: resolved\n", "")
+    assert evidence(monkeypatch, "contracts", "diff", old, "new", "--fail-on", "epoch") == Exit.WRONG
+    assert capsys.readouterr().out.startswith(f"{file}:53: new epoch: experiment.primaryMetric: removed")
+
+
+def test_the_root_of_a_revision_is_a_directory_too(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("route.yaml").write_text(EXAMPLE)
+    git("add", ".")
+    git("commit", "--message", "second")
+    assert evidence(monkeypatch, "contracts", "diff", "HEAD:", "new") == Exit.FINE
+    assert capsys.readouterr().out == "no change of a contract\n"
+
+
+@pytest.mark.parametrize("place", ["HEAD:new", "HEAD:new/route.yaml"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"flag:\n  key: \xff", "HEAD:new/route.yaml:2: file: is not UTF-8"),
+        (b"a" * 300_000, "HEAD:new/route.yaml:0: file: has 293 KiB"),
+    ],
+)
+def test_what_is_broken_in_a_revision_is_one_line(
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    *,
+    content: bytes,
+    said: str,
+) -> None:
+    (repository / "route.yaml").write_bytes(content)
+    git("commit", "--all", "--message", "broken")
+    write(repository)
+    assert evidence(monkeypatch, "contracts", "diff", place, "new") == Exit.USAGE
+    assert said in complaint(capsys)
+
+
+def test_a_link_in_a_revision_is_not_followed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "link.yaml").symlink_to("route.yaml")
+    git("add", ".")
+    git("commit", "--message", "linked")
+    assert evidence(monkeypatch, "contracts", "diff", "HEAD:new", "new/route.yaml") == Exit.USAGE
+    assert complaint(capsys).startswith("evidence: HEAD:new/link.yaml:0: file: is no plain file")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere:flags", "evidence: nowhere:flags: is not there, nor does git have it (fatal:"),
+        ("HEAD:nowhere", "evidence: HEAD:nowhere: is not there, nor does git have it (fatal:"),
+        ("--output=x:y", "evidence: --output=x:y: is not there; name a flag file"),
+    ],
+)
+def test_a_revision_that_is_not_there_is_one_line(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str, said: str
+) -> None:
+    assert evidence(monkeypatch, "contracts", "diff", "--", place, "new") == Exit.USAGE
+    assert complaint(capsys).startswith(said)
+
+
+def test_without_git_a_path_is_asked_for(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert evidence(monkeypatch, "contracts", "diff", "HEAD:new", "new") == Exit.USAGE
+    assert complaint(capsys) == "evidence: HEAD:new: git does not answer (FileNotFoundError); name a path instead"
