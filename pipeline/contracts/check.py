@@ -1,7 +1,7 @@
 """`evidence contracts check`: flag files, and with --kafka the topics, held against the checklist."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -70,14 +70,15 @@ def topic_findings(sources: Sequence[str], topics: Mapping[str, Topic], needed_m
             told = f"keeps records for {_hours(kept)}, the longest metric window and the allowed lateness are "
             yield _of_topic("topic-retention", name, told + _hours(needed_ms))
         if not there[name].configs:
-            yield _of_topic("topic-retention", name, "the broker does not tell how long it keeps records", "note")
+            silent = _of_topic("topic-retention", name, "the broker does not tell how long it keeps records")
+            yield replace(silent, severity="note", remedy="look where it was made")
         if counts[name] < max(counts.values()):
             told = ", ".join(f"{each} {count}" for each, count in counts.items())
             yield _of_topic("topic-partitions", name, f"partition counts differ: {told}")
 
 
-def _of_topic(rule: str, topic: str, message: str, severity: Severity | None = None) -> Finding:
-    return Finding(rule, severity or RULES[rule].severity, topic, 0, "", message, RULES[rule].remedy)
+def _of_topic(rule: str, topic: str, message: str) -> Finding:
+    return Finding(rule, RULES[rule].severity, topic, 0, "", message, RULES[rule].remedy)
 
 
 def _sound(texts: Mapping[str, str | ContractError]) -> Iterator[Contract]:

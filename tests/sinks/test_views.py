@@ -333,10 +333,10 @@ def test_a_fact_of_a_contract_that_came_after_connecting_has_no_epoch(lake: _Lak
 
 def test_names_that_would_collide_are_numbered(lake: _Lake) -> None:
     for number, key in enumerate(("f-x", "f.x")):
-        lake.storage.create_once(f"contracts/{number}.yaml", flag_file(key, "Clean", 'a"b', "it's"))
+        lake.storage.create_once(f"contracts/{number}.yaml", flag_file(key, "Clean", "epoch", 'a"b', "it's"))
     with lake.open() as connection:
-        assert list(described(connection, "metrics_f_x"))[-3:] == ["Clean_2", 'a"b', "it's"]
-        assert list(described(connection, "metrics_f_x_2"))[-3:] == ["Clean_2", 'a"b', "it's"]
+        assert list(described(connection, "metrics_f_x"))[-4:] == ["Clean_2", "epoch_2", 'a"b', "it's"]
+        assert list(described(connection, "metrics_f_x_2"))[-4:] == ["Clean_2", "epoch_2", 'a"b', "it's"]
 
 
 def test_a_flag_without_metrics_has_no_view_of_its_own(lake: _Lake) -> None:
