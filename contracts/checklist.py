@@ -396,7 +396,7 @@ def _lines() -> Iterator[str]:
     yield "A rule that does not fit can be ignored, with a reason, on the line that the finding names or above it:"
     yield ""
     yield "```yaml"
-    yield "experiment: # evidence: ignore[minimum-units, cost-metric] every one of our nine accounts is in it, at one price"
+    yield "experiment: # evidence: ignore[minimum-units] every one of our nine accounts is in it"
     yield "```"
     for item, title in ITEMS.items():
         yield ""

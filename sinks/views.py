@@ -1,11 +1,11 @@
 """The lake in DuckDB: one connection, read-only views, for analysts and for `evidence query`.
 
 The table views read whatever files lie below `tables/` when a query runs. The rest (`account`, `exposures_open`,
-`manifests` and those they are made of), and the numbers of epochs, stand on what was there at the time of connecting. A
-worker may go on meanwhile: segments that it lets go stay for ten minutes, so a query that runs is not disturbed; connect
-again for new results. Small table files give way to large ones at once: a query that had listed them before, and finds
-one gone, fails with an IOException ("No such file or directory"); run it again. It never returns a wrong answer. Column
-descriptions are comments (`SELECT column_name, comment FROM duckdb_columns()`).
+`manifests` and those they are made of), and the numbers of epochs, stand on what was there at the time of connecting.
+A worker may go on meanwhile: segments that it lets go stay for ten minutes, so a query that runs is not disturbed;
+connect again for new results. Small table files give way to large ones at once: a query that had listed them before,
+and finds one gone, fails with an IOException ("No such file or directory"); run it again. It never returns a wrong
+answer. Column descriptions are comments (`SELECT column_name, comment FROM duckdb_columns()`).
 """
 # ruff: noqa: S608 - SQL is put together from our own names, and from texts that `_quoted` or `_literal` went over
 
