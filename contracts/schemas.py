@@ -161,7 +161,7 @@ def _typed_variations(flag: Schema) -> Schema:
         "allOf": [
             {
                 "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
-                "then": {"properties": {"variations": {"additionalProperties": value}}},
+                "then": {"properties": {"variations": {"type": "object", "additionalProperties": value}}},
             }
             for kind, value in kinds.items()
         ],
