@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Union, get_args, get_origin
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -254,6 +254,7 @@ _EDITS = [
 ]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(_EDITS), max_size=4), st.lists(st.sampled_from(_EDITS), max_size=4))
 def test_two_contracts_share_an_epoch_exactly_if_nothing_between_them_parts_epochs(
     first: list[tuple[str, str]], second: list[tuple[str, str]]
