@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from contracts.columns import TIMESTAMP
 from pipeline.close import Decided, Due, Horizon
-from pipeline.sources import Source, pieces
+from pipeline.sources import Source, pieces, rows_in, rows_of
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.tables import RESIDUE
 
@@ -62,11 +62,7 @@ def may_stay(rows: int, decided: Decided) -> bool:
 
 def remaining(source: Source, decided: Decided) -> Iterator[pa.Table]:
     """Yield the events of a source of the close without those that it decided, some thousands at a time."""
-    first = 0
-    for events in pieces(source):
-        rows = decided.rows[slice(*np.searchsorted(decided.rows, (first, first + len(events))))] - first
-        yield events.filter(pa.array(~np.isin(np.arange(len(events)), rows))) if len(rows) else events
-        first += len(events)
+    return rows_of(source, np.delete(np.arange(rows_in(source)), decided.rows))
 
 
 def may_leave(segment: SegmentRef, horizons: Mapping[str, Horizon]) -> bool:

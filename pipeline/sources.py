@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from contracts.columns import EVENT
 
-__all__ = ["PLACES", "Places", "Source", "pieces", "rows_at"]
+__all__ = ["PLACES", "Places", "Source", "pieces", "rows_at", "rows_in", "rows_of"]
 
 Source: TypeAlias = str | pa.Table
 """Rows of a table: the path of a local Parquet file, or a table in memory (text columns plain or dictionary-coded)."""
@@ -40,26 +40,39 @@ def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -
     for number, source in enumerate(sources):
         first, end = np.searchsorted(places, (number * PLACES, (number + 1) * PLACES))
         if first < end:
-            found.extend(_at(source, places[first:end] - number * PLACES, columns))
+            found.extend(rows_of(source, places[first:end] - number * PLACES, columns))
     return pa.concat_tables(found).unify_dictionaries()
 
 
-def _at(source: Source, rows: Places, columns: Sequence[str]) -> Iterator[pa.Table]:
+def rows_of(source: Source, rows: Places, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
+    """Yield the rows of a source with these numbers, which ascend; of a file, row groups without any are not read."""
     if not isinstance(source, str):
         yield _fitted(source, columns).take(pa.array(rows))
         return
     with _opened(source) as file:
-        groups = range(file.num_row_groups)
-        ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups])
-        for group, end in zip(groups, ends.tolist(), strict=True):
-            start = end - file.metadata.row_group(group).num_rows
-            if np.searchsorted(rows, start) == np.searchsorted(rows, end):
-                continue
-            for piece in _read(file, columns, [group]):
-                first, last = np.searchsorted(rows, (start, start + len(piece)))
-                if first < last:
-                    yield piece.take(pa.array(rows[first:last] - start))
-                start += len(piece)
+        start = 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            if np.searchsorted(rows, start) < np.searchsorted(rows, end):
+                yield from _picked(_read(file, columns, [group]), rows, start)
+            start = end
+
+
+def rows_in(source: Source) -> int:
+    """Return the number of rows of a source."""
+    if not isinstance(source, str):
+        return len(source)
+    with _opened(source) as file:
+        return int(file.metadata.num_rows)
+
+
+def _picked(pieces: Iterator[pa.Table], rows: Places, start: int) -> Iterator[pa.Table]:
+    """Yield the rows with these numbers of pieces, the first of which begins at number `start`."""
+    for piece in pieces:
+        first, end = np.searchsorted(rows, (start, start + len(piece)))
+        if first < end:
+            yield piece.take(pa.array(rows[first:end] - start))
+        start += len(piece)
 
 
 def _opened(path: str) -> pq.ParquetFile:
