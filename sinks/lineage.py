@@ -140,7 +140,7 @@ def read_lake(storage: Storage) -> str:
         data = storage.read(LAKE_FILE)
     except FileNotFoundError as error:
         raise LakeError(
-            f"no lake here: {LAKE_FILE} is missing; set EVIDENCE_LAKE, or start a worker to make one"
+            f"no lake here: {error.filename or LAKE_FILE} is missing; set EVIDENCE_LAKE, or start a worker to make one"
         ) from error
     try:
         body = json.loads(data)
