@@ -48,6 +48,7 @@ from pipeline.segments import (
     remaining,
     undecided,
 )
+from pipeline.sources import pieces
 from sinks.archives import archived
 from sinks.lineage import Lineage
 from sinks.manifest import (
@@ -218,7 +219,8 @@ class Checkpointer:
 
     def _stage(self, base: Manifest, frozen: Frozen, through: int | None, stamp: Stamp) -> _Staged:
         if through is None:
-            segments = self._with_segment([*base.segments], _buffered(frozen), stamp)
+            events = chain.from_iterable(map(pieces, _buffered(frozen)))
+            segments = self._with_segment([*base.segments], events, stamp)
             staged = _Staged(segments, [*base.residue], [], self._horizons(base, frozen))
         else:
             due = self._due(base, frozen, through)

@@ -26,12 +26,13 @@ _CODED: Final = [field.name for field in EVENT if pa.types.is_dictionary(field.t
 
 
 def pieces(source: Source, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
-    """Yield all events of a source in their order, some thousands at a time where it is a file."""
+    """Yield all events of a source in their order, some thousands at a time."""
     if isinstance(source, str):
         with _opened(source) as file:
             yield from _read(file, columns, range(file.num_row_groups))
     else:
-        yield _fitted(source, columns)
+        for batch in source.select(columns).to_batches(max_chunksize=_ROWS_A_PIECE):
+            yield _fitted(pa.Table.from_batches([batch]), columns)
 
 
 def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -> pa.Table:
@@ -47,7 +48,7 @@ def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -
 def rows_of(source: Source, rows: Places, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
     """Yield the rows of a source with these numbers, which ascend; of a file, row groups without any are not read."""
     if not isinstance(source, str):
-        yield _fitted(source, columns).take(pa.array(rows))
+        yield from _picked(pieces(source, columns), rows, 0)
         return
     with _opened(source) as file:
         start = 0

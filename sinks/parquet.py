@@ -22,6 +22,7 @@ from sinks.manifest import SCHEMA_VERSION, WAY_OUT, Range, StoredFile
 from sinks.storage import Sink, Storage
 
 __all__ = [
+    "ROW_GROUP_BYTES",
     "ROW_GROUP_ROWS",
     "File",
     "Marks",
@@ -37,6 +38,9 @@ __all__ = [
 
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own size: what one of its threads reads at a time, and what a filter can skip."""
+
+ROW_GROUP_BYTES: Final = 64 * 2**20
+"""In memory: where rows are large, fewer make a row group, so that reading and writing take no more memory for them."""
 
 UNREPEATED: Final = frozenset({"unit_id", "value", "key", "event_id", "headers"})
 """Columns (of any nested leaf) that a dictionary does not shrink."""

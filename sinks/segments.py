@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from contracts.columns import EVENT, utf8
 from sinks.manifest import ResidueRef, SegmentRef
-from sinks.parquet import ROW_GROUP_ROWS, Stamp, parquet_file, write_parquet
+from sinks.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Stamp, parquet_file, write_parquet
 from sinks.storage import Storage
 from sinks.tables import RESIDUE
 
@@ -87,16 +87,17 @@ _SPAN: Final = ("topic", "offset_min", "offset_max")
 
 
 def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Put small pieces together, so that each table, but the last, fills a row group at least; none is empty."""
+    """Put small pieces together, as many as go into a row group; none of what is yielded is empty."""
     waiting: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for piece in pieces:
-        waiting.append(piece)
-        rows += piece.num_rows
-        if rows >= ROW_GROUP_ROWS:
+        if waiting and (rows + piece.num_rows > ROW_GROUP_ROWS or size + piece.nbytes > ROW_GROUP_BYTES):
             yield _together(waiting)
-            waiting, rows = [], 0
-    if rows:
+            waiting, rows, size = [], 0, 0
+        if piece.num_rows:
+            waiting.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+    if waiting:
         yield _together(waiting)
 
 
