@@ -27,7 +27,7 @@ _REQUIRED: Final = ("specversion", "id", "source", "type")
 _ATTRIBUTES: Final = {f"ce_{name}": name for name in (*_REQUIRED, "time")}  # by header
 _LONGEST_ID: Final = 256  # characters of an event ID
 
-_DATA: Final = "Input should be a JSON object, the event; set datacontenttype to application/json"
+_DATA: Final = "Input should be a JSON object, the event itself and no text of it, as application/json"
 _ENVELOPE: Final = "Input should be a JSON object, the envelope around one event"
 _BATCH: Final = "Input should be one event; the Kafka binding has no batches: publish a record for each"
 
