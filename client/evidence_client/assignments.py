@@ -1,7 +1,7 @@
 """What flags have decided lately, by unit: where flag SDKs leave assignments, for runs and tracked events to find."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from evidence_client.assignment import Assignment, Route
 from evidence_client.recent import Recent
@@ -31,8 +31,9 @@ class Assignments:
 
         Name the flags that have a flag file; the rest of a service's flags are no evidence. A GrowthBook experiment
         without a feature goes by its own key. `attributes` names the texts of the evaluation context that events carry,
-        `segments` its list of the unit's segments; nothing else of it leaves the service. Assignments beyond `most`, or
-        older than `ttl_s` seconds, are forgotten.
+        `segments` its list of the unit's segments; nothing else of it leaves the service. Segments that are no list of
+        texts make events `invalid`, lest an excluded unit pass for another. Assignments beyond `most`, or older than
+        `ttl_s` seconds, are forgotten.
         """
         self.flags = dict(flags)
         self._attributes, self._segments = tuple(attributes), segments
@@ -60,7 +61,7 @@ class Assignments:
         is_experiment: bool = False,
     ) -> Assignment:
         """Remember, and return, the assignment that an evaluation made; the flag is one of `flags`."""
-        segments = context.get(self._segments) if self._segments else None
+        segments: Any = context.get(self._segments, ()) if self._segments else ()
         assignment = Assignment(
             flag_key=None if is_experiment else flag,
             experiment_key=flag if is_experiment else None,
@@ -68,7 +69,7 @@ class Assignments:
             variation=variation,
             assignment_unit=self.flags[flag],
             attributes={name: text for name in self._attributes if isinstance(text := context.get(name), str)},
-            segments=tuple(segments) if isinstance(segments, (list, tuple)) else (),
+            segments=tuple(segments) if isinstance(segments, list) else segments,
             reason=reason,
             promised=Route.promised_by(value),
         )

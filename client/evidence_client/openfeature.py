@@ -8,8 +8,11 @@ decides nothing, and is no evidence, where it ended in an error, or in a default
 experiment chose), where the provider names no variant, or where the context has no targeting key (which is the unit).
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+import functools
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import FeatureProvider
@@ -19,8 +22,6 @@ from evidence_client.evidence import Evidence
 from evidence_client.guard import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from openfeature.evaluation_context import EvaluationContext
     from openfeature.event import ProviderEvent, ProviderEventDetails
     from openfeature.flag_evaluation import FlagEvaluationDetails
@@ -33,9 +34,18 @@ __all__ = ["EvidenceHook", "EvidenceProvider"]
 UNDECIDED: Final = frozenset({"ERROR", "DEFAULT", "DISABLED"})
 VALUE: Final = "value"  # the metric that a tracked event's own value becomes
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_asked: ContextVar[Mapping[str, "EvaluationContext"]] = ContextVar("asked", default=MappingProxyType({}))
+"""By flag, the contexts that providers were given in evaluations that are not over."""
+
 
 class EvidenceHook(Hook):
-    """Remembers what flags decide. Needed by itself only where the provider cannot be wrapped."""
+    """Remembers what flags decide. Needed by itself only where the provider cannot be wrapped.
+
+    By itself it does not see what other hooks have put into the evaluation context.
+    """
 
     def __init__(self, assignments: Assignments) -> None:
         """Bind where assignments are kept."""
@@ -48,7 +58,8 @@ class EvidenceHook(Hook):
         hints: HookHints,  # noqa: ARG002  # so the SDK calls it
     ) -> None:
         """Remember what the evaluation decided, or that it decided nothing."""
-        flag, context = details.flag_key, hook_context.evaluation_context
+        flag = details.flag_key
+        context = _given(flag) or hook_context.evaluation_context
         unit_id = context.targeting_key
         if flag not in self._assignments.flags or not unit_id:
             return
@@ -73,16 +84,16 @@ class EvidenceProvider:
         self._hook = EvidenceHook(assignments)
         self.initialize, self.shutdown, self.detach = provider.initialize, provider.shutdown, provider.detach
         self.get_metadata = provider.get_metadata
-        self.resolve_boolean_details = provider.resolve_boolean_details
-        self.resolve_boolean_details_async = provider.resolve_boolean_details_async
-        self.resolve_string_details = provider.resolve_string_details
-        self.resolve_string_details_async = provider.resolve_string_details_async
-        self.resolve_integer_details = provider.resolve_integer_details
-        self.resolve_integer_details_async = provider.resolve_integer_details_async
-        self.resolve_float_details = provider.resolve_float_details
-        self.resolve_float_details_async = provider.resolve_float_details_async
-        self.resolve_object_details = provider.resolve_object_details
-        self.resolve_object_details_async = provider.resolve_object_details_async
+        self.resolve_boolean_details = _noted(provider.resolve_boolean_details)
+        self.resolve_boolean_details_async = _noted(provider.resolve_boolean_details_async)
+        self.resolve_string_details = _noted(provider.resolve_string_details)
+        self.resolve_string_details_async = _noted(provider.resolve_string_details_async)
+        self.resolve_integer_details = _noted(provider.resolve_integer_details)
+        self.resolve_integer_details_async = _noted(provider.resolve_integer_details_async)
+        self.resolve_float_details = _noted(provider.resolve_float_details)
+        self.resolve_float_details_async = _noted(provider.resolve_float_details_async)
+        self.resolve_object_details = _noted(provider.resolve_object_details)
+        self.resolve_object_details_async = _noted(provider.resolve_object_details_async)
 
     def attach(self, on_emit: "Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]") -> None:
         """Let the provider's events be this one's, which is the one the SDK knows."""
@@ -112,6 +123,34 @@ class EvidenceProvider:
 
     def _failed(self, error: Exception) -> None:
         self._evidence.fail(error)
+
+
+def _noted(resolve: Callable[P, R]) -> Callable[P, R]:
+    """Return the method of a provider such that the hook will know its context: the SDK shows it an earlier one."""
+
+    @functools.wraps(resolve)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        _note(*args, **kwargs)  # type: ignore[arg-type]  # the arguments that all of them have
+        return resolve(*args, **kwargs)
+
+    return call
+
+
+def _note(
+    flag_key: str,
+    default_value: object,  # noqa: ARG001  # as the SDK names it
+    evaluation_context: "EvaluationContext | None" = None,
+) -> None:
+    if evaluation_context is not None:
+        _asked.set({**_asked.get(), flag_key: evaluation_context})
+
+
+def _given(flag: str) -> "EvaluationContext | None":
+    """Return the context of the flag's evaluation, which is over; None where no provider was asked."""
+    contexts = {**_asked.get()}
+    context = contexts.pop(flag, None)
+    _asked.set(contexts)
+    return context
 
 
 def _metrics(details: "TrackingEventDetails | None") -> Mapping[str, bool | float]:

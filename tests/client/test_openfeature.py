@@ -11,6 +11,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationOptions, FlagResolutionDetails, Reason
+from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
 from openfeature.track import TrackingEventDetails
 
@@ -98,9 +99,83 @@ def test_an_evaluation_becomes_an_assignment(client: OpenFeatureClient, assignme
     )
 
 
+@pytest.mark.parametrize("segments", ["internal", {"internal"}, [3]])
+def test_segments_that_cannot_be_told_are_not_left_out(
+    client: OpenFeatureClient, assignments: Assignments, evidence: Evidence, segments: object
+) -> None:
+    """Or a unit that the experiment excludes would be evidence."""
+    client.get_object_value(FLAG, {}, asked(segments=segments))
+    with evidence.run(assignments.of(FLAG, "conv_1")) as run:
+        run.executed(model_route="support_model_b")
+    assert evidence.counts().dropped == {"invalid": 1}
+
+
 def test_asynchronous_evaluations_become_assignments(client: OpenFeatureClient, assignments: Assignments) -> None:
     asyncio.run(client.get_object_value_async(FLAG, {}, asked()))
     assert assignments.of(FLAG, "conv_1") is not None
+
+
+class Enriching(Hook):
+    """Puts what the service knows of a request into the context, and may fail after."""
+
+    def __init__(self, unit: str, fault: str = "") -> None:
+        self._unit, self._fault = unit, fault
+
+    def before(self, hook_context: HookContext, hints: HookHints) -> EvaluationContext:  # noqa: ARG002  # as the SDK has it
+        if self._fault == "before":
+            raise RuntimeError
+        return EvaluationContext(self._unit, {"segments": ["internal"]})
+
+    def after(self, *_: object, **__: object) -> None:
+        if self._fault == "after":
+            raise RuntimeError
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_unit_is_the_one_that_the_provider_was_asked_for(
+    client: OpenFeatureClient, assignments: Assignments, *, asynchronous: bool
+) -> None:
+    """Whatever the context said before other hooks."""
+    options = FlagEvaluationOptions(hooks=[Enriching("conv_2")])
+    if asynchronous:
+        asyncio.run(client.get_object_value_async(FLAG, {}, asked(), options))
+    else:
+        client.get_object_value(FLAG, {}, asked(), options)
+    assert assignments.of(FLAG, "conv_1") is None
+    found = assignments.of(FLAG, "conv_2")
+    assert found is not None
+    assert (found.segments, found.attributes) == (("internal",), {"plan": "pro"})
+
+
+@pytest.mark.parametrize(("fault", "unit"), [("before", "conv_1"), ("after", "conv_2")])
+def test_a_hook_that_fails_undoes_the_decision(
+    client: OpenFeatureClient, assignments: Assignments, fault: str, unit: str
+) -> None:
+    """Before the provider was asked, there is no other unit than that of the context as it was."""
+    client.get_object_value(FLAG, {}, asked(unit="conv_1"))
+    client.get_object_value(FLAG, {}, asked(unit="conv_2"))
+    client.get_object_value(FLAG, {}, asked(), FlagEvaluationOptions(hooks=[Enriching("conv_2", fault)]))
+    assert [each for each in ("conv_1", "conv_2") if assignments.of(FLAG, each) is None] == [unit]
+
+
+def test_a_flag_that_depends_on_another_keeps_its_unit(evidence: Evidence, assignments: Assignments) -> None:
+    def depend(_: InMemoryFlag[Any], context: EvaluationContext) -> FlagResolutionDetails[Any]:
+        account = EvaluationContext(str(context.attributes["account"]))
+        other = api.get_client().get_string_value("tier", "", account)
+        return FlagResolutionDetails(ROUTES["candidate"], reason=Reason.TARGETING_MATCH, variant=other)
+
+    flags: dict[str, InMemoryFlag[Any]] = {
+        FLAG: InMemoryFlag("control", ROUTES, context_evaluator=depend),
+        "tier": InMemoryFlag("control", {"control": "candidate"}),
+    }
+    api.set_provider_and_wait(EvidenceProvider(InMemoryProvider(flags), evidence, assignments))
+    try:
+        api.get_client().get_object_value(FLAG, {}, asked(account="acme"))
+    finally:
+        api.shutdown()
+    found = assignments.of(FLAG, "conv_1")
+    assert found is not None
+    assert found.variation == "candidate"
 
 
 def test_the_hook_works_without_the_provider(inner: InMemoryProvider, assignments: Assignments) -> None:
