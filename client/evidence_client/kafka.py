@@ -33,6 +33,7 @@ END_S: Final = 1.0  # what closing may take beyond its timeout
 
 BROKERS: Final = ("bootstrap.servers", "metadata.broker.list")
 BROKER: Final = re.compile(r"(\w+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:[0-9]{1,5})?")  # librdkafka takes anything
+TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 DEFAULTS: Final[Mapping[str, Any]] = {"compression.type": "lz4", "linger.ms": 20, "message.timeout.ms": 120_000}
 FIXED: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,
@@ -48,6 +49,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "enable.idempotence": "without it events are published twice, or out of order; leave it out",
     "partitioner": "the records of a unit only meet where Java's murmur2 places them; leave it out",
     "default.topic.config": "give its properties beside the others",
+    "topic.partitioner": "the records of a unit only meet where Java's murmur2 places them; leave it out",
     "transactional.id": "the client has no transactions; leave it out",
     "queue.buffering.max.messages": "give max_messages to the publisher instead",
     "queue.buffering.max.kbytes": "give max_bytes to the publisher instead",
@@ -83,9 +85,11 @@ class KafkaPublisher:
         self._configuration = _checked(configuration)
         if not all(isinstance(most, int) and most > 0 for most in (max_messages, max_bytes)):
             raise ValueError("max_messages and max_bytes should be whole numbers above 0")
-        if any(not isinstance(topics.get(kind), str) or not topics[kind] for kind in TOPICS):
-            raise ValueError(f"topics should name a topic for each of {', '.join(TOPICS)}")
-        self._topics = dict(topics)
+        if on_loss is not None and not callable(on_loss):
+            raise ValueError("on_loss should be a function of one argument, a Loss")
+        if not isinstance(exit_timeout, (int, float)) or not 0 <= exit_timeout < threading.TIMEOUT_MAX:
+            raise ValueError("exit_timeout should be a number of seconds, 0 or more")
+        self._topics = _named(topics)
         self._ledger = Ledger(on_loss, max_messages, max_bytes)
         self._exit_timeout = exit_timeout
         self._closed = False
@@ -205,6 +209,16 @@ class _Seldom(logging.Filter):
 
 
 librdkafka_log.addFilter(_Seldom())
+
+
+def _named(topics: Mapping[Kind, str]) -> dict[Kind, str]:
+    """Return the topics; raises ValueError where a kind has none, or one with a name that brokers refuse."""
+    named = dict(topics) if isinstance(topics, Mapping) else {}
+    for kind in TOPICS:
+        name = named.get(kind)
+        if not isinstance(name, str) or not TOPIC.fullmatch(name):
+            raise ValueError(f"topics should name one for {kind}: 1 to 249 letters, digits, dots, hyphens, underscores")
+    return named
 
 
 def _checked(configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The publisher for Kafka, on brokers that live, die and never were."""
 
+import math
 import subprocess
 import sys
 import textwrap
@@ -87,6 +88,7 @@ def test_units_lie_where_java_clients_place_them(topics: Topics) -> None:
         pytest.param(
             {"partitioner": "consistent_random"}, "partitioner cannot be 'consistent_random': ", id="partitioner"
         ),
+        pytest.param({"topic.partitioner": "random"}, "topic.partitioner cannot be 'random': ", id="by another name"),
         pytest.param({"enable.idempotence": False}, "enable.idempotence cannot be False: ", id="idempotence"),
         pytest.param({"acks": 1}, "`acks` must be set to `all`", id="acks"),
         pytest.param({"max.in.flight": 6}, "`max.in.flight` must be set <= 5", id="order"),
@@ -112,7 +114,20 @@ def test_a_configuration_that_could_not_work_is_refused_at_start(configuration: 
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("arguments", [{"max_messages": 0}, {"max_bytes": "1"}, {"topics": {"exposure": "e"}}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_messages": 0},
+        {"max_bytes": "1"},
+        {"topics": None},
+        {"topics": {"exposure": "e"}},
+        {"topics": dict.fromkeys(("exposure", "outcome", "guardrail"), "no topic")},
+        {"on_loss": "print"},
+        {"exit_timeout": None},
+        {"exit_timeout": -1},
+        {"exit_timeout": math.inf},
+    ],
+)
 def test_arguments_that_could_not_work_are_refused_at_start(arguments: Any) -> None:  # noqa: ANN401  # anything
     with pytest.raises(ValueError, match="should"):
         KafkaPublisher({"bootstrap.servers": NOBODY}, **arguments)
