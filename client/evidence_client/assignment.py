@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 __all__ = ["Assignment", "Route"]
 
@@ -55,7 +55,7 @@ class Assignment:
 
     def to_json(self) -> str:
         """Return the assignment as one line of JSON. Raises TypeError where a field holds what JSON has not."""
-        return json.dumps(asdict(self))
+        return json.dumps({**vars(self), "attributes": {**self.attributes}, "promised": vars(self.promised)})
 
     @classmethod
     def from_json(cls, text: str | bytes | None) -> "Assignment | None":

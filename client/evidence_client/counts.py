@@ -134,13 +134,18 @@ class Ledger:
     def report(self, *, at_once: bool = False) -> None:
         """Log what was lost or skipped since the last report, and tell the callback of losses. Raises nothing.
 
-        Does nothing within a second of the last report, unless it is wanted at once.
+        Does nothing within a second of the last report, unless it is wanted at once: as a publisher closes, after
+        which the next loss is not kept back either.
         """
         now = time.monotonic()
         with self._lock:
-            if not self._untold or (now < self._told_at + REPORT_S and not at_once):
+            if at_once:
+                self._told_at = -REPORT_S
+            elif not self._untold or now < self._told_at + REPORT_S:
                 return
-            untold, self._untold, self._told_at = self._untold, {}, now
+            else:
+                self._told_at = now
+            untold, self._untold = self._untold, {}
             losses = [Loss(reason, *untold[reason]) for reason in self._dropped if reason in untold]
             skipped = [(reason, *untold[reason]) for reason in self._skipped if reason in untold]
         for reason, count, why in skipped:

@@ -172,7 +172,7 @@ def _or_not_used(value: str | None) -> str:
 
 def _text(value: object, field: str, most: int = NAME, *, least: int = 1) -> str:
     if not isinstance(value, str):
-        raise Invalid(f"{field} should be a text, not {type(value).__name__}")
+        raise Invalid(f"{field} should be a text, not {_kind(value)}")
     if not least <= len(value) <= most:
         raise Invalid(f"{field} should have {least} to {most} characters, not {len(value)}")
     return str.__str__(value)
@@ -189,4 +189,10 @@ def _number(value: object, field: str) -> bool | int | float:
         if not finite:
             raise Invalid(f"{field} should be a number that fits a double")
         return value
-    raise Invalid(f"{field} should be a boolean or a number, not {type(value).__name__}")
+    raise Invalid(f"{field} should be a bool, an int or a float, not {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    """Return the type by its whole name: some libraries have a bool, or a str, of their own."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

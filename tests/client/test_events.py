@@ -253,9 +253,14 @@ def test_a_wrong_assignment_is_a_loss_with_its_field_named(changes: dict[str, An
     [
         pytest.param({"cost": math.nan}, "the metric 'cost' should be a number that fits a double", id="NaN"),
         pytest.param({"cost": 10**5000}, "the metric 'cost' should be a number that fits a double", id="too great"),
-        pytest.param({"cost": "3"}, "the metric 'cost' should be a boolean or a number, not str", id="text"),
+        pytest.param({"cost": "3"}, "the metric 'cost' should be a bool, an int or a float, not str", id="text"),
         pytest.param(
-            {"cost": Decimal(3)}, "the metric 'cost' should be a boolean or a number, not Decimal", id="exact"
+            {"cost": Decimal(3)},
+            "the metric 'cost' should be a bool, an int or a float, not decimal.Decimal",
+            id="exact",
+        ),
+        pytest.param(
+            {"cost": np.bool_(1)}, "the metric 'cost' should be a bool, an int or a float, not numpy.bool", id="numpy"
         ),
         pytest.param({"unitId": 3}, "a metric cannot have the name unitId, which every event has", id="field"),
         pytest.param({3: 3}, "the name of a metric should be a text, not int", id="name"),

@@ -107,6 +107,16 @@ def test_closing_flushes_and_takes_no_more(make: Make) -> None:
     assert [loss.reason for loss in told] == ["closed"]
 
 
+def test_a_loss_after_closing_is_told_though_another_was_a_moment_ago(make: Make) -> None:
+    told: list[Loss] = []
+    publisher = make(told.append)
+    publisher.drop("invalid", "")
+    until(lambda: told, what="the callback")
+    publisher.close(20)
+    publisher.drop("invalid", "")
+    assert [loss.count for loss in told] == [1, 1]
+
+
 def test_closing_again_changes_nothing(make: Make) -> None:
     publisher = make(None)
     publisher.publish(message(1))

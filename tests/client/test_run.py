@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -333,6 +334,11 @@ def test_an_assignment_survives_being_kept() -> None:
     assert kept == assigned(
         experiment_key="e", attributes={"a": "b"}, segments=["s"], reason="r", promised=Route("m", "p", "r")
     )
+
+
+def test_an_assignment_of_a_read_only_mapping_can_be_kept() -> None:
+    kept = Assignment.from_json(assigned(attributes=MappingProxyType({"plan": "pro"})).to_json())
+    assert kept == assigned(attributes={"plan": "pro"}, segments=[])
 
 
 NO_ASSIGNMENT = (None, "", "{", "[]", "3", "null", b"\xff", '{"unit_id": 1}', '{"promised": 3}', "[" * 100_000)
