@@ -91,7 +91,7 @@ class Row(NamedTuple):
         value = self.record.value or b""
         try:
             body = msgspec.json.decode(opened(self.kind, value, self.record.headers) or value)
-        except (Broken, msgspec.DecodeError, RecursionError):
+        except (Broken, ValueError, RecursionError):
             return {}
         return body if isinstance(body, dict) else {}
 
@@ -210,7 +210,7 @@ def _named(record: Record) -> Producer | None:
     if record.value and b'"specversion"' in record.value:
         try:
             source = msgspec.json.decode(unframed(record.value) or record.value)["source"]
-        except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             return None
         return Producer("CloudEvents source", source[:_LONGEST_NAME]) if isinstance(source, str) else None
     return None

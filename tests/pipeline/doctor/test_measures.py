@@ -161,6 +161,8 @@ def test_batches_tell_who_sent_what_is_in_them() -> None:
         ((), b'{"specversion":"1.0","source":7,"event":"e"}', -1, Producer("event", "e")),
         ((), b'\0\0\0\0\7{"specversion":"1.0","source":"/svc/c"}', -1, Producer("CloudEvents source", "/svc/c")),
         ((), b'{"specversion":"1.0"', -1, Producer("event", "(unreadable)")),
+        ((), b'{"specversion":"1.0","source":"gr\xfc\xdfe"}', -1, Producer("event", "(unreadable)")),
+        ((), b'{"event":"gr\xfc\xdfe"}', -1, Producer("event", "(unreadable)")),
         ((("service", b"answers"),), b"{}", 4_001, Producer("producer ID", "4001 (answers)")),
         ((), b"[]", 4_001, Producer("producer ID", "4001")),
     ],
