@@ -42,8 +42,9 @@ class Evidence:
         """Bind the publisher.
 
         Within `repeat_s` seconds an exposure that equals an earlier one in all but time and ID is not published again,
-        for the last `repeat_entries` of them; 0 publishes all. Keep it far below the metric windows, or the first
-        exposure of a next window is taken for a repetition. `clock` gives seconds since the epoch.
+        for the last `repeat_entries` of them, even where that one was queued and then lost; 0 publishes all. Keep it
+        far below the metric windows, or the first exposure of a next window is taken for a repetition. `clock` gives
+        seconds since the epoch.
         """
         self._publisher = publisher
         self._exposure_event = exposure_event
