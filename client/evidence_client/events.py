@@ -86,7 +86,7 @@ def outcome(assignment: Assignment, event: object, metrics: object) -> Body:
     """Return the body of an outcome: what came of it, by metric name. Raises Invalid."""
     body = _body(assignment, event)
     if not isinstance(metrics, Mapping):
-        raise Invalid(f"metrics should map names to booleans and numbers, not be a {type(metrics).__name__}")
+        raise Invalid(f"metrics should map names to booleans and numbers, not be a {_kind(metrics)}")
     for name, value in metrics.items():
         name = _text(name, "the name of a metric")  # noqa: PLW2901  # an exact str from here on
         if name in FIELDS:
@@ -107,7 +107,7 @@ def guardrail(  # noqa: PLR0913  # the fields of a guardrail
         raise Invalid(f"severity should be one of {', '.join(SEVERITIES)}")
     if confirmed is not None:
         if not isinstance(confirmed, bool):
-            raise Invalid(f"confirmed should be a boolean, not {type(confirmed).__name__}")
+            raise Invalid(f"confirmed should be a boolean, not {_kind(confirmed)}")
         body["confirmed"] = confirmed
     return body
 
@@ -142,7 +142,7 @@ def time_of(at: object, now: float) -> str:
 def _body(assignment: Assignment, event: object) -> Body:
     """Return what all three kinds say."""
     if not isinstance(assignment, Assignment):
-        raise Invalid(f"the assignment should be an Assignment, not {type(assignment).__name__}")
+        raise Invalid(f"the assignment should be an Assignment, not {_kind(assignment)}")
     body: Body = {"event": _text(event, "event")}
     if assignment.flag_key is not None:
         body["flagKey"] = _text(assignment.flag_key, "flagKey")
@@ -154,14 +154,14 @@ def _body(assignment: Assignment, event: object) -> Body:
     body["variation"] = _text(assignment.variation, "variation")
     if attributes := assignment.attributes:
         if not isinstance(attributes, Mapping):
-            raise Invalid(f"attributes should map names to texts, not be a {type(attributes).__name__}")
+            raise Invalid(f"attributes should map names to texts, not be a {_kind(attributes)}")
         body["attributes"] = {
             _text(name, "the name of an attribute"): _text(value, f"the attribute {name!r}", MAX_VALUE_BYTES, least=0)
             for name, value in attributes.items()
         }
     if segments := assignment.segments:
         if isinstance(segments, str) or not isinstance(segments, Sequence):
-            raise Invalid(f"segments should be a list of names, not a {type(segments).__name__}")
+            raise Invalid(f"segments should be a list of names, not a {_kind(segments)}")
         body["segments"] = [_text(name, "the name of a segment") for name in segments]
     return body
 
