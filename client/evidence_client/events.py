@@ -107,7 +107,7 @@ def guardrail(  # noqa: PLR0913  # the fields of a guardrail
         raise Invalid(f"severity should be one of {', '.join(SEVERITIES)}")
     if confirmed is not None:
         if not isinstance(confirmed, bool):
-            raise Invalid(f"confirmed should be a boolean, not {_kind(confirmed)}")
+            raise Invalid(f"confirmed should be a bool, not {_kind(confirmed)}")
         body["confirmed"] = confirmed
     return body
 

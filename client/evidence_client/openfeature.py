@@ -37,7 +37,7 @@ VALUE: Final = "value"  # the metric that a tracked event's own value becomes
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_asked: ContextVar[Mapping[str, "EvaluationContext"]] = ContextVar("asked", default=MappingProxyType({}))
+_asked: ContextVar[Mapping[str, "EvaluationContext | None"]] = ContextVar("asked", default=MappingProxyType({}))
 """By flag, the contexts that providers were given in evaluations that are not over."""
 
 
@@ -141,8 +141,7 @@ def _note(
     default_value: object,  # noqa: ARG001  # as the SDK names it
     evaluation_context: "EvaluationContext | None" = None,
 ) -> None:
-    if evaluation_context is not None:
-        _asked.set({**_asked.get(), flag_key: evaluation_context})
+    _asked.set({**_asked.get(), flag_key: evaluation_context})
 
 
 def _given(flag: str) -> "EvaluationContext | None":
