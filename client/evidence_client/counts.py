@@ -37,6 +37,7 @@ SkipReason = Literal[
     "overlapping",  # one run was entered while it was open: what ran for whom cannot be told
 ]
 
+USUAL: Final[frozenset[SkipReason]] = frozenset({"no_assignment"})  # as while a flag assigns one unit in ten
 REPORT_S: Final = 1.0  # between two reports of losses
 
 
@@ -149,7 +150,8 @@ class Ledger:
             losses = [Loss(reason, *untold[reason]) for reason in self._dropped if reason in untold]
             skipped = [(reason, *untold[reason]) for reason in self._skipped if reason in untold]
         for reason, count, why in skipped:
-            log.warning("no evidence of %d: %s (%s)", count, reason, why)
+            level = logging.INFO if reason in USUAL else logging.WARNING
+            log.log(level, "no evidence of %d: %s (%s)", count, reason, why)
         for loss in losses:
             log.error("%d events lost: %s (%s)", loss.count, loss.reason, loss.why)
             try:

@@ -81,6 +81,15 @@ def test_skips_and_losses_are_logged(make: Make, caplog: pytest.LogCaptureFixtur
     assert "1 events lost: internal (RuntimeError)" in lines
 
 
+def test_that_no_flag_decided_anything_is_no_warning(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """It is so for most units while a flag assigns one in ten."""
+    caplog.set_level("INFO", "evidence_client")
+    publisher = make(None)
+    publisher.skip("no_assignment", "")
+    publisher.close(5)
+    assert [record.levelname for record in caplog.records if record.name == "evidence_client"] == ["INFO"]
+
+
 @pytest.mark.parametrize("fault", [RuntimeError, SystemExit])
 def test_a_callback_that_raises_disturbs_nothing(
     make: Make, caplog: pytest.LogCaptureFixture, fault: type[BaseException]
