@@ -107,7 +107,7 @@ def _gone(contract: Contract, come: Sequence[Contract], now_us: int | None) -> C
     what = f"the flag {contract.flag_key!r} is gone"
     if heirs:
         what += f"; a rename to {heirs[0].flag_key!r}?"
-    over = now_us is not None and _state(contract, now_us) == "cleanup"
+    over = now_us is not None and contract.state_at(now_us) == "cleanup"
     return _of_flag(contract, _OVER if over else FIELDS["flag.key"].removed, what)
 
 
@@ -192,10 +192,6 @@ def _shown(source: MarkedYaml, path: Path) -> str:
         value = value[step]
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
-
-
-def _state(contract: Contract, now_us: int) -> str | None:
-    return next((state for state, since in reversed(contract.states) if since <= now_us), None)
 
 
 def _begun(contract: Contract, now_us: int | None) -> bool:

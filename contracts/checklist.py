@@ -110,7 +110,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "variation-name": Rule(
         "warning",
         "route",
-        "A variation is not named like a model route.",
+        "A variation is not named like a model, or like a model route.",
         "Services then publish the route as the variation; when a fallback runs, nobody can tell the two apart.",
         "name variations by their part in the test: control, candidate, fallback",
     ),

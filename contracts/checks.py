@@ -4,7 +4,6 @@ No check knows of another, and each reads one contract; what looks at several fi
 clock or a cluster.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
@@ -16,6 +15,7 @@ from contracts.flag_files import FallbackRule, MetricRule, SegmentRule, Telemetr
 from contracts.flags import Contract, ContractBook, Route, load_contract
 from contracts.ignores import apply_ignores
 from contracts.marked_yaml import MarkedYaml, load_yaml
+from contracts.naming import measures_cost, measures_latency, named_after_models
 from contracts.secrets import is_prompt, secrets
 from contracts.times import LATEST
 
@@ -48,8 +48,6 @@ _LONGEST_NAME: Final = 120  # characters of a value that selects something
 _LONGEST_TEXT: Final = 1_000  # characters of a description
 _LARGEST_FILE: Final = 16 * 1024  # characters
 _CLEANUP_DAYS: Final = 30
-_LATENCY: Final = re.compile(r"latenc|duration|elapsed|millis|_ms$|Ms$|seconds|ttft|response_?time", re.IGNORECASE)
-_COST: Final = re.compile(r"cost|price|spend|tokens|usd|eur\b|cents", re.IGNORECASE)
 _PROSE: Final = frozenset({"description", "hypothesis", "cleanup", "immediate", "scoped", "aftercare", "owner"})
 
 
@@ -127,7 +125,8 @@ def _routes(contract: Contract) -> Iterator[Breach]:
     if kind in {"boolean", "number"}:
         yield "route-named", ("flag", "type"), f"a {kind} flag selects no model route by name"
         return
-    routes = {route.model_route for route in contract.variations.values()}
+    for name in named_after_models(contract):
+        yield "variation-name", ("flag", "variations", name), "is named like a model, or like a model route"
     for name, route in contract.variations.items():
         here = ("flag", "variations", name)
         missing = [wire for field, wire in _DIMENSIONS.items() if getattr(route, field) is None]
@@ -135,8 +134,6 @@ def _routes(contract: Contract) -> Iterator[Breach]:
             yield "route-named", here, "names no modelRoute"
         elif missing:
             yield "route-whole", here, f"does not name {' and '.join(missing)}, so drift of it goes unseen"
-        if name in routes:
-            yield "variation-name", here, "is named like a model route"
 
 
 def _differences(contract: Contract) -> Iterator[Breach]:
@@ -212,8 +209,11 @@ def _metrics(contract: Contract) -> Iterator[Breach]:
         yield "guardrail-metrics", (here, "guardrailMetrics"), "is missing"
     if experiment.primary_metric in experiment.guardrail_metrics:
         yield "primary-apart", (here, "guardrailMetrics"), f"{experiment.primary_metric!r} is the primary metric too"
-    for rule, shape, what in (("latency-metric", _LATENCY, "latency"), ("cost-metric", _COST, "cost")):
-        if not any(shape.search(name) for metric in contract.metrics for name in (metric.name, metric.field or "")):
+    for rule, measures, what in (
+        ("latency-metric", measures_latency, "latency"),
+        ("cost-metric", measures_cost, "cost"),
+    ):
+        if not any(map(measures, contract.metrics)):
             yield rule, (here, "metrics"), f"no metric measures {what}, by its name or its field"
     if experiment.minimum_units is None:
         yield "minimum-units", (here, "minimumUnits"), "is missing"

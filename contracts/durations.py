@@ -60,7 +60,7 @@ def _iso(text: str) -> int | None:
 
 def _from_text(value: object) -> int:
     if not isinstance(value, str):
-        raise ValueError("a duration is text such as 90s, 10m, 24h or 7d")  # noqa: TRY004 -- pydantic reads ValueError
+        raise ValueError("is no duration; write it as 90s, 10m, 24h or 7d")  # noqa: TRY004 -- pydantic reads ValueError
     return parse_duration(value)
 
 

@@ -46,7 +46,7 @@ _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def _window(microseconds: int) -> int:
     if not 0 < microseconds <= _LONGEST_WINDOW:
-        raise ValueError("a window is longer than 0s and at most 90d")
+        raise ValueError("is no window; give it more than 0s and 90d at most")
     return microseconds
 
 
@@ -54,7 +54,7 @@ def _day(value: object) -> date:
     if isinstance(value, str) and _DAY.fullmatch(value):
         with suppress(ValueError):
             return date.fromisoformat(value)
-    raise ValueError("a day is text such as 2026-06-07")
+    raise ValueError("is no day of the calendar; write one as 2026-06-07")
 
 
 Window = Annotated[Duration, AfterValidator(_window)]

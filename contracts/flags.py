@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from contracts.errors import ContractError
+from contracts.flag_errors import first_error
 from contracts.flag_files import (
     Aggregate,
     Experiment,
@@ -79,6 +79,10 @@ class Contract:
     metrics: tuple[Metric, ...] = field(compare=False)
     document: FlagFile = field(compare=False, repr=False)  # the file as it was read, with all its fields
 
+    def state_at(self, at_us: int) -> State | None:
+        """Return the state of the exposure ladder at a time; None before its first, and for a flag without one."""
+        return next((state for state, since in reversed(self.states) if since <= at_us), None)
+
 
 class ContractBook:
     """The contracts in force: one a flag. Immutable."""
@@ -121,7 +125,7 @@ def load_contract(text: str, file: str) -> Contract:
     try:
         document = FlagFile.model_validate_json(json.dumps(source.value))
     except ValidationError as invalid:
-        raise _first(invalid, source) from None
+        raise first_error(invalid, source) from None
     flag, experiment = document.flag, document.experiment
     _check_flag(flag, source)
     if experiment is not None:
@@ -156,20 +160,6 @@ def _enter(known: dict[str, Contract], key: str, contract: Contract, place: str)
         source = load_yaml(contract.text, contract.file)
         raise source.wrong(place.split("."), f"{key!r} is also the key of {known[key].file}; each has one file")
     known[key] = contract
-
-
-def _first(invalid: ValidationError, source: MarkedYaml) -> ContractError:
-    """Turn the most telling of pydantic's errors into one that names the line: a misspelt field hides a missing one."""
-    errors = invalid.errors(include_input=False, include_url=False, include_context=False)
-    error = min(errors, key=lambda each: each["type"] != "extra_forbidden")
-    match error["type"]:
-        case "extra_forbidden":
-            problem = "is not a field here; remove it or correct its name"
-        case "missing":
-            problem = "is missing; add it"
-        case _:
-            problem = error["msg"].removeprefix("Value error, ")
-    return source.wrong(source.steps(error["loc"]), problem)
 
 
 def _check_flag(flag: Flag, source: MarkedYaml) -> None:

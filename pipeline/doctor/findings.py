@@ -179,7 +179,7 @@ FAULTS: Final[Mapping[FaultId, Fault]] = MappingProxyType(
         ),
         "contract_names_routes": Fault(
             "warning",
-            "A contract's variations have the names of model routes.",
+            "A contract's variations have the names of models or of model routes.",
             "When a route changes, the variation's name is wrong; two variations on one route cannot be told apart.",
             "Name variations by their part in the test (control, candidate, fallback), before traffic starts.",
         ),

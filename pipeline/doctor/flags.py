@@ -12,7 +12,7 @@ from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.joining import complete_since
 from pipeline.doctor.reading import Event, Reading, Row
 
-__all__ = ["flags", "state_at"]
+__all__ = ["flags"]
 
 LEAST_MISPLACED: Final = 5
 """Exposures in a wrong state or after the decision date: fewer are under way while a flag is switched."""
@@ -34,7 +34,8 @@ LEAST_EXPOSURES: Final = 50
 
 _Z: Final = 3.3  # standard deviations: once in a thousand
 _LIVE: Final = frozenset({"internal", "canary", "ab"})
-_WRONG: Final = frozenset({"offline", "cleanup", "not begun"})
+_BEFORE: Final = "not begun"  # before the first state of the exposure ladder
+_WRONG: Final = frozenset({"offline", "cleanup", _BEFORE})
 _SHOWN: Final = 5
 
 
@@ -50,15 +51,6 @@ def flags(reading: Reading) -> Iterator[Remark]:
             yield from _fallbacks(contract, theirs)
 
 
-def state_at(contract: Contract, at: int) -> str:
-    """Return the state of a flag with an exposure ladder at a time (µs); `not begun` before the first."""
-    state = "not begun"
-    for name, since in contract.states:
-        if since <= at:
-            state = name
-    return state
-
-
 def _silent(contract: Contract, reading: Reading) -> Iterator[Remark]:
     sample = reading.sample
     if len(reading.rows) < LEAST_RECORDS or not sample.exposures.count:
@@ -70,7 +62,7 @@ def _silent(contract: Contract, reading: Reading) -> Iterator[Remark]:
     if not contract.states:
         yield NotJudged(f"{flag} has no traffic in the sample; its file does not say whether it should have")
         return
-    state = state_at(contract, sample.taken_us)
+    state = contract.state_at(sample.taken_us) or _BEFORE
     if state not in _LIVE:
         yield InOrder(f"{flag} has no traffic, as its state is {state}")
         return
@@ -91,7 +83,7 @@ def _in_time(contract: Contract, rows: Sequence[Row]) -> Iterator[Remark]:
     after: list[Row] = []
     for row in rows:
         at = row.event.time if row.event is not None else 0
-        state = state_at(contract, at) if contract.states else "ab"
+        state = (contract.state_at(at) or _BEFORE) if contract.states else "ab"
         if state in _WRONG:
             wrong.setdefault(state, []).append(row)
         elif due is not None and at >= due:

@@ -3,16 +3,16 @@
 Judged by unit, not by outcome: a unit may tell its latency in one outcome and its result in the next.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from contracts.flags import Contract, Metric
+from contracts.naming import measures_cost, measures_latency
 from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
 from pipeline.doctor.reading import Reading, Row
 
-__all__ = ["measures_cost", "measures_latency", "metrics"]
+__all__ = ["metrics"]
 
 LEAST_UNITS: Final = 20
 """Units with outcomes, before one is missed."""
@@ -23,10 +23,7 @@ LEAST_SHARE: Final = 0.05
 NEVER_SEEN: Final = 500
 """Units with outcomes, before an event or field that none of them has is called absent: some are rare."""
 
-_LATENCY: Final = re.compile(r"latency|duration|elapsed|response_?time|(^|_)ttft|(_|^)(ms|millis|milliseconds)$")
-_COST: Final = re.compile(r"cost|price|spend|(^|_)(usd|eur|gbp|cents)(_|$)")
 _SHOWN: Final = 5
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def metrics(reading: Reading) -> Iterator[Remark]:
@@ -41,20 +38,6 @@ def metrics(reading: Reading) -> Iterator[Remark]:
         if contract.metrics and theirs:
             outcomes_of = _Outcomes.of(contract.flag_key, theirs)
             yield from _of_contract(contract, outcomes_of, partly_refused=contract.flag_key in refused)
-
-
-def measures_latency(metric: Metric) -> bool:
-    """Return whether a metric's name or field speaks of latency."""
-    return any(_LATENCY.search(_snake(name)) for name in (metric.name, metric.field or ""))
-
-
-def measures_cost(metric: Metric) -> bool:
-    """Return whether a metric's name or field speaks of cost."""
-    return any(_COST.search(_snake(name)) for name in (metric.name, metric.field or ""))
-
-
-def _snake(name: str) -> str:
-    return _CAMEL.sub("_", name).lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from contracts.flags import Contract, ContractBook
+from contracts.naming import named_after_models, names_model
 from pipeline.doctor.findings import FaultId, Finding, InOrder, Place, Remark, share
 from pipeline.doctor.reading import Reading, Row
 
@@ -22,9 +22,6 @@ LEAST_SHARE: Final = 0.01
 """Of the flag's records on the topic: the alert of refused records has the same threshold."""
 
 _CLOSE: Final = 0.8  # of difflib's ratio: support_model_c and support_model_a have 0.93
-_MODELS: Final = re.compile(
-    r"(^|[^a-z])(gpt|claude|gemini|llama|mistral|mixtral|qwen|deepseek|sonnet|haiku|opus|gemma|phi-?\d|o\d-)"
-)
 _SHOWN: Final = 5
 _LONGEST: Final = 256  # characters of a name that are looked at: the contract's bound
 _REMEMBERED: Final = 4_096  # names and details that were looked at: most come again and again
@@ -88,12 +85,11 @@ def refusals(reading: Reading) -> Iterator[Remark]:
 
 
 def contract_names(reading: Reading) -> Iterator[Remark]:
-    """Tell of contracts whose variations have the names of routes."""
+    """Tell of contracts whose variations have the names of models or of their routes."""
     for contract in reading.book:
-        routes = {route.model_route for route in contract.variations.values() if route.model_route}
-        named = sorted(name for name in contract.variations if name in routes)
+        named = named_after_models(contract)
         if named:
-            what = f"The flag {contract.flag_key} calls its variations after model routes: {', '.join(named[:_SHOWN])}."
+            what = f"The flag {contract.flag_key} calls its variations after models: {', '.join(named[:_SHOWN])}."
             lines = [f"{contract.file}: {name}" for name in named[:_SHOWN]]
             yield Finding("contract_names_routes", what, lines, len(named), len(contract.variations))
 
@@ -132,7 +128,7 @@ def looks_like_route(name: str, contract: Contract | None, book: ContractBook) -
     if difflib.get_close_matches(low, [each.lower() for each in variations], n=1, cutoff=_CLOSE):
         return False
     return bool(
-        _MODELS.search(low) or difflib.get_close_matches(low, [each.lower() for each in routes], n=1, cutoff=_CLOSE)
+        names_model(low) or difflib.get_close_matches(low, [each.lower() for each in routes], n=1, cutoff=_CLOSE)
     )
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from contracts.flags import Contract
 from pipeline.doctor.findings import Finding, InOrder, NotJudged, Remark
-from pipeline.doctor.flags import state_at
 from pipeline.doctor.joining import unexposed_flags
 from pipeline.doctor.reading import Reading, Row
 
@@ -72,7 +71,7 @@ def _first_met(contract: Contract, rows: Sequence[Row]) -> dict[str, Row]:
     first: dict[str, tuple[int, Row]] = {}
     for row in rows:
         event = row.event
-        if event is None or (contract.states and state_at(contract, event.time) != "ab"):
+        if event is None or (contract.states and contract.state_at(event.time) != "ab"):
             continue
         if event.unit_id not in first or event.time < first[event.unit_id][0]:
             first[event.unit_id] = event.time, row

@@ -138,7 +138,8 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "promptVersion: support_v3",
             "promptVersion: 1.10",
-            "9: flag.variations.control.promptVersion: Input should be a valid string",
+            "9: flag.variations.control.promptVersion: is not text; give it some, in quotes "
+            "where it looks like a number",
             id="number for text",
         ),
         pytest.param("owner: ai_platform", "key: again", "5: flag.key: is given twice; remove one", id="key twice"),
@@ -169,7 +170,7 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "control: 0.5",
             "control: 50",
-            "41: experiment.allocation.control: Input should be less than or equal to 1",
+            "41: experiment.allocation.control: is too large; give it 1 at most",
             id="share in percent",
         ),
         pytest.param(
@@ -187,20 +188,20 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "state: canary",
             "state: beta",
-            "37: experiment.states.1.state: Input should be 'offline', 'internal', 'canary', 'ab', 'decision' or "
-            "'cleanup'",
+            "37: experiment.states.1.state: is not 'offline', 'internal', 'canary', 'ab', 'decision' or "
+            "'cleanup'; take one of these",
             id="unknown state",
         ),
         pytest.param(
             "window: 24h",
             "window: 0s",
-            "46: experiment.metrics.resolved.window: a window is longer than 0s and at most 90d",
+            "46: experiment.metrics.resolved.window: is no window; give it more than 0s and 90d at most",
             id="empty window",
         ),
         pytest.param(
             "window: 24h",
             "window: 91d",
-            "46: experiment.metrics.resolved.window: a window is longer than 0s and at most 90d",
+            "46: experiment.metrics.resolved.window: is no window; give it more than 0s and 90d at most",
             id="window of a quarter",
         ),
         pytest.param(
@@ -213,7 +214,7 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "window: 24h",
             "window: 24",
-            "46: experiment.metrics.resolved.window: a duration is text such as 90s, 10m, 24h or 7d",
+            "46: experiment.metrics.resolved.window: is no duration; write it as 90s, 10m, 24h or 7d",
             id="window without unit",
         ),
         pytest.param(
@@ -282,7 +283,8 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "confirmed: true",
             "confirmed: yes",
-            "56: experiment.rollbackWhen.severe_quality_issue.confirmed: Input should be a valid boolean",
+            "56: experiment.rollbackWhen.severe_quality_issue.confirmed: is neither true nor false; "
+            "write one of these, without quotes",
             id="a boolean of YAML 1.1",
         ),
     ],
@@ -297,7 +299,7 @@ def test_an_error_names_file_line_and_field(old: str, new: str, problem: str) ->
     [
         pytest.param("", "1: file: is empty; write a flag: block", id="empty"),
         pytest.param("# only a comment", "1: file: is empty; write a flag: block", id="comment"),
-        pytest.param("[]", "1: file: Input should be an object", id="list"),
+        pytest.param("[]", "1: file: is not a block of fields; write them below it, indented", id="list"),
         pytest.param("a: b", "1: a: is not a field here; remove it or correct its name", id="other"),
         pytest.param(
             "\nflag: [", "2: file: is not YAML: expected the node content, but found '<stream end>'", id="cut"
@@ -321,10 +323,14 @@ def test_an_error_names_file_line_and_field(old: str, new: str, problem: str) ->
         pytest.param("flag: !x {}", "1: flag: has the tag '!x', which is not read; remove it", id="tagged mapping"),
         pytest.param(
             _flag("json", "{}"),
-            "1: flag.variations: Dictionary should have at least 1 item after validation, not 0",
+            "1: flag.variations: is empty; give it an entry at least",
             id="no variation",
         ),
-        pytest.param(_flag("json", "a"), "1: flag.variations: Input should be an object", id="text for variations"),
+        pytest.param(
+            _flag("json", "a"),
+            "1: flag.variations: is not a block of names; write them below it, indented",
+            id="text for variations",
+        ),
         pytest.param(_flag("string", "{a: ''}"), "1: flag.variations.a: is empty; name a model route", id="no route"),
         pytest.param(
             _flag("string", "{a: 1}"),
@@ -340,7 +346,9 @@ def test_an_error_names_file_line_and_field(old: str, new: str, problem: str) ->
             _flag("boolean", "{a: yes}"), "1: flag.variations.a: is not what a flag of type boolean holds", id="yes"
         ),
         pytest.param(
-            _flag("json", "{a: {}, b: m}"), "1: flag.variations.b: Input should be an object", id="string among routes"
+            _flag("json", "{a: {}, b: m}"),
+            "1: flag.variations.b: is not a block of fields; write them below it, indented",
+            id="string among routes",
         ),
         pytest.param(
             _flag("json", "{a: {}}") + "\nexperiment: {key: e, primaryMetric: m}",
@@ -384,7 +392,7 @@ def test_plain_scalars_are_read_as_in_yaml_1_2(scalar: str, variation: object) -
         assert experiment is not None
         assert experiment.owner == variation
     else:
-        assert "experiment.owner: Input should be a valid string" in _problem(text)
+        assert "experiment.owner: is not text; " in _problem(text)
 
 
 def test_an_alias_stands_for_what_it_names() -> None:

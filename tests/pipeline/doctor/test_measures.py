@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.flags import Metric
 from pipeline.doctor.findings import share
 from pipeline.doctor.joining import unlikely_few
 from pipeline.doctor.keys import kind_of_key
-from pipeline.doctor.metrics import measures_cost, measures_latency
 from pipeline.doctor.placing import SURE, explain
 from pipeline.doctor.reading import Producer, read
 from pipeline.doctor.refusals import looks_like_route
@@ -102,23 +100,6 @@ def test_a_foreign_key_is_looked_for_among_the_fields() -> None:
 )
 def test_names_of_routes_are_told_from_variations(*, name: str, is_route: bool) -> None:
     assert looks_like_route(name, CONTRACT, BOOK) is is_route
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "latency", "cost"),
-    [
-        ("latency", "latencyMs", True, False),
-        ("p95", "responseTime", True, False),
-        ("slow", "totalMs", True, False),
-        ("cost", "estimatedCost", False, True),
-        ("spend", "usd", False, True),
-        ("resolved", "resolvedWithoutEscalation", False, False),
-        ("problems", "problems", False, False),
-    ],
-)
-def test_latency_and_cost_are_known_by_their_names(*, name: str, field: str, latency: bool, cost: bool) -> None:
-    metric = Metric(name, "done", field, "mean", "sum", 1, "decrease")
-    assert (measures_latency(metric), measures_cost(metric)) == (latency, cost)
 
 
 @pytest.mark.parametrize("partitions", [2, 3, 12])
