@@ -222,6 +222,8 @@ def _walk(block: BaseModel, path: Path) -> Iterator[tuple[Path, Any]]:
                 yield from _walk(value, here)
             case dict():
                 for key, item in value.items():
+                    if here == ("experiment", "allocation") and not item:
+                        continue  # a share of nothing is none
                     yield (*here, key), True if isinstance(item, BaseModel) else item
                     if isinstance(item, BaseModel):
                         yield from _walk(item, (*here, key))

@@ -1,7 +1,7 @@
 """The production checklist: every rule of `evidence contracts check`, why it is one, and what to do.
 
-This table is the one source: `contracts.checks` looks for breaches, `python -m contracts.checklist` prints the page
-`docs/checklist.md`.
+This table is the one source: `contracts.checks` looks for breaches, with `contracts.breaches` and `contracts.texts`, and
+`python -m contracts.checklist` prints the page `docs/checklist.md`.
 """
 
 import sys
@@ -71,6 +71,13 @@ RULES: Final[Mapping[str, Rule]] = {
         "Each flag and each experiment has one file.",
         "Two files for one key are two contracts for one record; a worker refuses both.",
         "remove one of the files, or rename one of the keys",
+    ),
+    "plain-name": Rule(
+        "warning",
+        "file",
+        "Names look like what they are: one alphabet, nothing unseen, no white space at an end.",
+        "A service that publishes the name as it looks publishes another: its records are refused as unknown.",
+        "type the name anew",
     ),
     "ignored": Rule(
         "warning",
@@ -163,6 +170,20 @@ RULES: Final[Mapping[str, Rule]] = {
         "The primary metric is no guardrail.",
         "A guardrail must not get worse, the primary metric shall get better: one metric cannot be judged both ways.",
         "take it out of guardrailMetrics",
+    ),
+    "metrics-differ": Rule(
+        "warning",
+        "metrics",
+        "No two metrics measure the same.",
+        "One number under two names looks like twice the evidence.",
+        "remove one, or correct its field, aggregate or window",
+    ),
+    "field-kind": Rule(
+        "warning",
+        "metrics",
+        "A field is read either as yes or no, or as an amount.",
+        "A proportion of amounts, and an amount of yes and no, are numbers that say nothing.",
+        "correct the field or the kind of one",
     ),
     "latency-metric": Rule(
         "warning",

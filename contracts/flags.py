@@ -28,9 +28,25 @@ from contracts.flag_files import (
 )
 from contracts.marked_yaml import MarkedYaml, load_yaml
 
-__all__ = ["DEFAULT_WINDOW", "Contract", "ContractBook", "Metric", "Route", "load_contract", "read_contracts"]
+__all__ = [
+    "DEFAULT_WINDOW",
+    "DIMENSIONS",
+    "Contract",
+    "ContractBook",
+    "Metric",
+    "Route",
+    "load_contract",
+    "read_contracts",
+]
 
 DEFAULT_WINDOW: Final = 86_400_000_000  # µs: the metric window of a flag without metrics
+DIMENSIONS: Final[Mapping[str, str]] = {
+    "model_route": "modelRoute",
+    "prompt_version": "promptVersion",
+    "retrieval_profile": "retrievalProfile",
+}
+"""The dimensions of a route, by their names here and on the wire."""
+
 _VERSION_LENGTH: Final = 16  # hexadecimal digits, 64 bits: no two of the versions a lake sees share them
 _ROUNDING: Final = 1e-9  # shares such as 0.1, 0.2 and 0.7 add up to a little more than 1
 

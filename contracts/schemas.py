@@ -6,14 +6,14 @@ metrics. What no schema says is in `UNSAID`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 from pydantic.json_schema import GenerateJsonSchema
 
 from contracts.events import MODELS, Kind
 from contracts.flag_files import FlagFile
-from contracts.flags import Contract, ContractBook
+from contracts.flags import DIMENSIONS, Contract, ContractBook
 
 __all__ = ["DIALECT", "UNSAID", "SchemaName", "bundle", "event_schema", "flag_file_schema", "schemas"]
 
@@ -36,11 +36,6 @@ UNSAID: Final = (
 """What the models refuse and the schemas cannot say."""
 
 _ROUTE: Final = "What really ran. Another value than a variation's is no error: the fact is marked route_drift."
-_DIMENSIONS: Final[Mapping[str, str]] = {
-    "model_route": "modelRoute",
-    "prompt_version": "promptVersion",
-    "retrieval_profile": "retrievalProfile",
-}
 
 
 class _Plain(GenerateJsonSchema):
@@ -119,7 +114,7 @@ def _falls_under(contract: Contract) -> list[Schema]:
 
 
 def _name_routes(properties: Schema, book: ContractBook) -> None:
-    for field, wire in _DIMENSIONS.items():
+    for field, wire in DIMENSIONS.items():
         routes = {getattr(route, field) for contract in book for route in contract.variations.values()}
         properties[wire] |= {"description": _ROUTE} | _examples(routes)
     units = {contract.assignment_unit for contract in book}

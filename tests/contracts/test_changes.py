@@ -69,6 +69,10 @@ def _parts(hint: Any) -> Iterator[Any]:  # noqa: ANN401
         yield hint
 
 
+def test_a_share_of_nothing_is_none() -> None:
+    assert diff(("candidate: 0.5}", "candidate: 0.5, fallback: 0}")) == []
+
+
 def test_every_field_of_a_flag_file_has_its_effect() -> None:
     """A new field needs an entry: think what it does to facts when it is added, removed and changed."""
     assert set(patterns(FlagFile)) == set(FIELDS)

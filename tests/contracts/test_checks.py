@@ -54,6 +54,9 @@ BREACHES: dict[str, list[tuple[str, str]]] = {
     "primary-metric": [("  primaryMetric: resolved\n", "")],
     "guardrail-metrics": [("  guardrailMetrics: [human_correction, latency, cost]\n", "")],
     "primary-apart": [("[human_correction, latency, cost]", "[resolved]")],
+    "plain-name": [("candidate:", "c\u0430ndidate:")],
+    "metrics-differ": [("humanCorrection", "resolvedWithoutEscalation"), ("aggregate: any", "aggregate: last")],
+    "field-kind": [("humanCorrection", "latencyMs")],
     "latency-metric": [("latency", "wait"), ("waitMs", "wait")],
     "cost-metric": [("cost", "money"), ("estimatedCost", "estimate")],
     "minimum-units": [("  minimumUnits: 2000 ", "  ")],
@@ -205,6 +208,40 @@ def test_a_boolean_flag_selects_no_route() -> None:
 def test_a_large_file_is_a_finding() -> None:
     [finding] = [each for each in found(f"{EXAMPLE}\n# {'x ' * 9_000}") if each.rule == "large-value"]
     assert (finding.line, finding.field) == (2, "")
+
+
+@pytest.mark.parametrize("text", ["TODO", "tbd.", "''", "'  '", "n/a", "???", "XXX"])
+def test_a_placeholder_is_no_owner(text: str) -> None:
+    findings = found(edited(("  owner: ai_platform\n", ""), ("owner: support_ai", f"owner: {text}")))
+    [finding] = [finding for finding in findings if finding.rule == "owner"]
+    assert finding.message.startswith("is only ")
+    assert "owner" not in {finding.rule for finding in found(edited(("owner: support_ai", f"owner: {text}")))}
+
+
+def test_names_that_look_like_others_are_told_by_what_does_not_show() -> None:
+    told = [
+        finding.message
+        for name in ("c\u0430ndidate", "candidate\u200b", '"candidate "', '"can\u00a0didate"', "Kandidat_ä", "кандидат")
+        for finding in found(f"flag: {{key: f, type: string, variations: {{{name}: m}}}}")
+        if finding.rule == "plain-name"
+    ]
+    assert told == [
+        "mixes Cyrillic and Latin letters: 'c\\u0430ndidate'",
+        "has a character that is not seen, U+200B",
+        "begins or ends with white space",
+        "has a character that is not seen, U+00A0",
+    ]
+
+
+def test_a_metric_may_be_read_at_two_quantiles() -> None:
+    median = "{event: support_conversation_outcome, field: latencyMs, kind: quantile, quantile: 0.5, aggregate: max, "
+    text = edited(("  primaryMetric", f"    median: {median}window: 1h, goal: decrease}}\n  primaryMetric"))
+    assert {finding.rule for finding in found(text)} == SHOWN
+
+
+def test_a_unit_without_metrics_has_no_window_to_fit() -> None:
+    findings = found("flag: {key: f, type: string, variations: {a: m}, assignment: {unit: request_id}}")
+    assert "unit-fits-windows" not in {finding.rule for finding in findings}
 
 
 # what a comment ignores
