@@ -24,6 +24,11 @@ _ABOUT: Final = (
     "the partitioner is murmur2, so that the events of a unit meet in one partition number."
 )
 
+_ENVELOPES: Final = (
+    "The payload is the event. It may come in an envelope, which is opened before the event is judged: a schema "
+    "registry's framing, CloudEvents 1.0 (structured or binary), an insight of FeatBit, a log record of OpenTelemetry."
+)
+
 _SAYS: Final[Mapping[Kind, str]] = {
     "exposure": "What really ran, when a unit met a variation.",
     "outcome": "What came of it; every further field is a metric.",
@@ -159,6 +164,7 @@ def _event(kind: Kind) -> dict[str, Any]:
         "name": kind,
         "title": kind.capitalize(),
         "summary": _SAYS[kind],
+        "description": _ENVELOPES,
         "contentType": "application/json",
         "headers": {
             "type": "object",

@@ -1,6 +1,6 @@
 """The production checklist: every rule of `evidence contracts check`, why it is one, and what to do.
 
-This table is the one source: `contracts.checks` looks for breaches, with `contracts.breaches` and `contracts.texts`, and
+This table is the one source: `contracts.checks`, with `contracts.breaches` and `contracts.texts`, looks for breaches,
 `python -m contracts.checklist` prints the page `docs/checklist.md`.
 """
 

@@ -24,6 +24,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BASE: Final = "urn:evidence:schema:"
 
 UNSAID: Final = (
+    "what an envelope looks like that a record comes in: they describe the event in it",
     "that a day exists (February 30), and on which side of the year 2000 a time with an offset lies",
     "that a time does not lie in the future: that depends on the clock",
     "that a text is no half of a surrogate pair, and that a record is UTF-8 and not too large",

@@ -109,6 +109,7 @@ def test_payloads_are_the_schemas_of_events(kind: Kind) -> None:
     payload = asyncapi(cluster(), BOOK, "0.1.0")["components"]["schemas"][kind]
     jsonschema.Draft7Validator.check_schema(payload)
     assert jsonschema.Draft7Validator(payload).is_valid(VALID[kind])
+    assert "CloudEvents" in asyncapi(cluster(), BOOK, "0.1.0")["components"]["messages"][kind]["description"]
     assert not jsonschema.Draft7Validator(payload).is_valid({**VALID[kind], "variation": "unknown"})
 
 
