@@ -6,8 +6,9 @@ from typing import Final
 
 from contracts.flags import ContractBook
 from pipeline.doctor.clocks import clocks
+from pipeline.doctor.exposures import exposures
 from pipeline.doctor.fields import fields
-from pipeline.doctor.findings import SEVERITIES, Finding, InOrder, NotJudged, Remark
+from pipeline.doctor.findings import SEVERITIES, FaultId, Finding, InOrder, NotJudged, Remark
 from pipeline.doctor.flags import flags
 from pipeline.doctor.joining import joining
 from pipeline.doctor.keys import keys
@@ -18,6 +19,7 @@ from pipeline.doctor.refusals import FlagCounts, contract_names, count_flags, re
 from pipeline.doctor.sample import Sample
 from pipeline.doctor.splits import splits
 from pipeline.doctor.topics import topics
+from pipeline.doctor.windows import windows
 
 __all__ = ["Examined", "examine"]
 
@@ -28,12 +30,19 @@ _RULES: Final[Sequence[Callable[[Reading], Iterator[Remark]]]] = (
     refusals,
     contract_names,
     clocks,
+    exposures,
     joining,
+    windows,
     metrics,
     flags,
     splits,
     fields,
 )
+
+
+_CLOCKS: Final[frozenset[FaultId]] = frozenset({"clock_ahead", "clock_skew"})
+_OF_CLOCKS: Final[frozenset[FaultId]] = frozenset({"events_before_exposure", "events_after_window"})
+"""What a wrong clock makes of events: one cause is told once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,8 @@ def examine(sample: Sample, book: ContractBook, limits: Limits) -> Examined:
     reading = read(sample, book, limits)
     remarks = [remark for rule in _RULES for remark in rule(reading)]
     findings = [remark for remark in remarks if isinstance(remark, Finding)]
+    if any(finding.id in _CLOCKS for finding in findings):
+        findings = [finding for finding in findings if finding.id not in _OF_CLOCKS]
     return Examined(
         sample,
         count_flags(reading),

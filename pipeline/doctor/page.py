@@ -70,6 +70,9 @@ are not blamed on the partitioner as well.
   producer of several differs always by as much. Topics with `message.timestamp.type=LogAppendTime` tell more.
 - **Exposures and outcomes.** An outcome is judged where its whole metric window before it lies in the sample, an
   exposure where its window is over. For windows of 24 hours sample `--since 49h`, or topics that begin in the sample.
+- **Facts that will not be clean.** What a service may publish, and what makes a fact that readouts leave out, is told
+  under the names that facts have for it: `route_drift`, `assignment_unit_mismatch`, `excluded_unit`, `crossover`,
+  `variation_mismatch`. So a fault shows before the first window closes.
 - **Copies** that workers made of misplaced records, and replayed dead letters, are left out.
 """
 

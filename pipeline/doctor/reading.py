@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from contracts.wire.registry import unframed
 from pipeline.doctor.findings import Place
 from pipeline.doctor.sample import NO_PRODUCER, Record, Sample, Topic
 
-__all__ = ["Event", "Limits", "Producer", "Reading", "Row", "read"]
+__all__ = ["Event", "Limits", "Producer", "Ran", "Reading", "Row", "read"]
 
 _NAMING: Final = (
     "producer",
@@ -54,6 +54,16 @@ class Producer(NamedTuple):
         return f"{self.by} {self.name}" if self.is_sender else f"unnamed producers of {self.name}"
 
 
+class Ran(NamedTuple):
+    """What an exposure says of the unit and of what ran."""
+
+    assignment_unit: str | None
+    model_route: str | None
+    prompt_version: str | None
+    retrieval_profile: str | None
+    segments: Sequence[str]
+
+
 class Event(NamedTuple):
     """What the rules need of a valid event; times in µs."""
 
@@ -66,6 +76,8 @@ class Event(NamedTuple):
     fallback_used: bool | None
     metrics: tuple[str, ...]
     """The wire names of its numbers and booleans."""
+    ran: Ran | None
+    """Of exposures alone."""
 
 
 class Row(NamedTuple):
@@ -187,7 +199,17 @@ def _events(decoded: Decoded) -> Iterator[tuple[int, Event]]:
     batch = decoded.events
     names = ("flag_key", "unit_id", "variation", "event", "event_id", "fallback_used")
     columns = [batch["event_time"].cast("int64").to_pylist(), *(batch[name].to_pylist() for name in names)]
-    return zip(batch["offset"].to_pylist(), map(Event, *columns, _metrics(batch)), strict=True)
+    return zip(batch["offset"].to_pylist(), map(Event, *columns, _metrics(batch), _ran(batch)), strict=True)
+
+
+def _ran(batch: Any) -> Iterator[Ran | None]:  # noqa: ANN401 - pyarrow is untyped
+    """Yield what each row's exposure says; None for events of other kinds."""
+    if batch["model_route"].null_count == len(batch):
+        yield from repeat(None, len(batch))
+        return
+    names = ("assignment_unit", "model_route", "prompt_version", "retrieval_profile")
+    segments = (tuple(each or ()) for each in batch["segments"].to_pylist())
+    yield from map(Ran, *(batch[name].to_pylist() for name in names), segments)
 
 
 def _metrics(batch: Any) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - pyarrow is untyped

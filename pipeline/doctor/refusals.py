@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -142,7 +142,10 @@ def _sort(row: Row, book: ContractBook, flag: str) -> tuple[FaultId, list[str]]:
         variation = body.get("variation")
         name = variation[:_LONGEST] if isinstance(variation, str) else "(unreadable)"
         is_route = looks_like_route(name, book.flags.get(flag), book)
-        return "variation_is_route" if is_route else "unknown_variation", [name]
+        if is_route:
+            return "variation_is_route", [name]
+        there = tuple(book.flags[flag].variations) if flag in book.flags else ()
+        return "unknown_variation", [name + _like(name, there)]
     return "refused_records", list(_fields(row.refusal.details if row.refusal else "[]"))
 
 
@@ -150,8 +153,15 @@ def _sort(row: Row, book: ContractBook, flag: str) -> tuple[FaultId, list[str]]:
 def _hint(flag: str, book: ContractBook) -> str:
     if flag in book.experiments:
         return f", which is the experiment of {book.experiments[flag].flag_key}: publish it as experimentKey"
-    near = difflib.get_close_matches(flag, [*book.flags, *book.experiments], n=1, cutoff=_CLOSE)
-    return f", is it {near[0]}?" if near else ""
+    return _like(flag, (*book.flags, *book.experiments))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _like(name: str, known: Sequence[str]) -> str:
+    """Ask whether a name is meant to be one that is known, letter case aside."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=_CLOSE)
+    return f", is it {by_lower[near[0]]}?" if near else ""
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -102,6 +102,26 @@ def resent(sent: list[Sent]) -> list[Sent]:
     return [again for number, one in enumerate(sent) for again in ([one, one] if number % 10 == 0 else [one])]
 
 
+def timed(one: Sent, by: int) -> Sent:
+    """Move its event time alone."""
+    return one.saying(timestamp=_shifted(one.body["timestamp"], by))
+
+
+def crossed(sent: list[Sent]) -> list[Sent]:
+    """Expose every fifth unit once more, to the other variation."""
+    candidate = {"variation": "candidate", "modelRoute": "support_model_b"}
+    control = {"variation": "control", "modelRoute": "support_model_a"}
+    again = [
+        later(one.saying(**(control if of_candidate(one) else candidate), eventId=f"again {one.unit}"), MINUTE)
+        for number, one in enumerate(sent)
+        if one.kind == "exposure" and number % 5 == 0
+    ]
+    return sorted([*sent, *again], key=lambda one: one.at)
+
+
+PRODUCERS: Final = ("answers", "gateway")
+ALL_SEGMENTS: Final = ["paid_support_chat", "incident_accounts"]
+
 ALONE: Final[Sequence[tuple[FaultId, str, Callable[[list[Sent]], list[Sent]]]]] = (
     ("crc32_partitioner", "all", every(lambda one: one.but(place=crc32))),
     ("crc32_partitioner", "outcomes", every(lambda one: one.but(place=crc32), "outcome")),
@@ -131,6 +151,15 @@ ALONE: Final[Sequence[tuple[FaultId, str, Callable[[list[Sent]], list[Sent]]]]] 
     ("refused_records", "no unit", every(lambda one: one.saying(unitId=...), "outcome", part=3)),
     ("refused_records", "no JSON", every(lambda one: one.but(value=b"\0\0\0\0\7Obj"), "exposure", part=3)),
     ("refused_records", "tombstones", every(lambda one: one.but(value=b""), "guardrail")),
+    ("route_drift", "a prompt", every(lambda one: one.saying(promptVersion="v4"), "exposure", part=4)),
+    ("assignment_unit_mismatch", "all", every(lambda one: one.saying(assignmentUnit="user"), "exposure")),
+    ("excluded_unit", "not eligible", every(lambda one: one.saying(segments=["free"]), "exposure", part=9)),
+    ("excluded_unit", "excluded", every(lambda o: o.saying(segments=ALL_SEGMENTS), "exposure", part=9)),
+    ("events_before_exposure", "local time", every(lambda one: timed(one, -2 * HOUR), "outcome")),
+    ("events_after_window", "days later", every(lambda one: later(one, 30 * HOUR), "outcome")),
+    ("variation_mismatch", "a constant", every(lambda one: one.saying(variation="control"), "outcome")),
+    ("variation_mismatch", "guardrails", every(lambda one: one.saying(variation="fallback"), "guardrail")),
+    ("crossover", "evaluated anew", crossed),
     ("events_without_exposure", "half", without("exposure", lambda one: int(one.unit[-1]) % 2 == 0)),
     ("events_without_exposure", "another unit", every(lambda one: renamed(one, f"x_{one.unit}"), "outcome")),
     ("events_without_exposure", "one variation's", without("exposure", of_candidate)),
@@ -149,9 +178,6 @@ ALONE: Final[Sequence[tuple[FaultId, str, Callable[[list[Sent]], list[Sent]]]]] 
     ("reused_event_ids", "the unit's", lambda sent: [each for one in sent for each in twice(one)]),
     ("duplicates", "a tenth", resent),
 )
-
-
-PRODUCERS: Final = ("answers", "gateway")
 
 
 @pytest.mark.parametrize(
