@@ -62,12 +62,12 @@ def clocks(reading: Reading) -> Iterator[Remark]:
     """Tell whose clock is ahead, or differs from the others'."""
     ahead: list[tuple[_Timed, int, str]] = []
     skews: list[_Skew] = []
-    looked = 0
+    looked: dict[str, int] = {}
     alone: list[str] = []
     for kind, topic in reading.sample.kinds():
         taken = reading.sample.taken_us
         timed = [each for row in reading.of_kind[kind] if (each := _timed(row, taken)) is not None]
-        looked += len(timed)
+        looked[topic.name] = len(timed)
         early = [(each, by, than) for each in timed for by, than in (_ahead(each, taken),) if by > 0]
         ahead += early
         if timed and len(early) < LEAST_AHEAD:
@@ -86,8 +86,11 @@ def clocks(reading: Reading) -> Iterator[Remark]:
         yield _told_ahead(guilty, looked)
     if skews:
         yield _told_skew(skews)
-    if looked and not guilty and not skews:
-        yield InOrder(f"clocks: none of {looked:,} events lies in the future")
+    total = sum(looked.values())
+    if ahead and not guilty:
+        yield NotJudged(f"clocks: {share(len(ahead), total)} events lie in the future, too few to tell by whose clock")
+    elif total and not guilty and not skews:
+        yield InOrder(f"clocks: none of {total:,} events lies in the future")
 
 
 def _timed(row: Row, taken_us: int) -> _Timed | None:
@@ -112,7 +115,7 @@ def _ahead(timed: _Timed, taken_us: int) -> tuple[int, str]:
     return (by, "this machine's clock") if by > AHEAD_OF_HERE_US else (0, "")
 
 
-def _told_ahead(guilty: Mapping[Producer, Sequence[tuple[_Timed, int, str]]], looked: int) -> Finding:
+def _told_ahead(guilty: Mapping[Producer, Sequence[tuple[_Timed, int, str]]], looked: Mapping[str, int]) -> Finding:
     lines = []
     ranked = sorted(guilty.items(), key=lambda item: -len(item[1]))
     for producer, theirs in ranked[:_SHOWN]:
@@ -120,10 +123,10 @@ def _told_ahead(guilty: Mapping[Producer, Sequence[tuple[_Timed, int, str]]], lo
         lines.append(f"{producer}: {len(theirs):,} events, usually {_span(seconds)} ahead of {theirs[0][2]}")
     if len(ranked) > _SHOWN:
         lines.append(f"and {len(ranked) - _SHOWN} more producers")
-    count = sum(map(len, guilty.values()))
-    topics = " and ".join(sorted({one.row.topic.name for theirs in guilty.values() for one, _, _ in theirs}))
-    what = f"Events of {topics} lie in the future: {share(count, looked)}."
-    return Finding("clock_ahead", what, lines, count, looked, ranked[0][1][0][0].row.place)
+    topics = sorted({one.row.topic.name for theirs in guilty.values() for one, _, _ in theirs})
+    count, of = sum(map(len, guilty.values())), sum(looked[topic] for topic in topics)
+    what = f"Events of {' and '.join(topics)} lie in the future: {share(count, of)}."
+    return Finding("clock_ahead", what, lines, count, of, ranked[0][1][0][0].row.place)
 
 
 class _Skew(NamedTuple):

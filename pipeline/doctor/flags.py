@@ -18,7 +18,7 @@ LEAST_MISPLACED: Final = 5
 """Exposures in a wrong state or after the decision date: fewer are under way while a flag is switched."""
 
 LEAST_SHARE: Final = 0.01
-"""Of the flag's exposures; of all records, where those of unknown flags may be what a silent one lacks."""
+"""Of the flag's exposures; of all records, where those of no flag that is known may be what a silent one lacks."""
 
 LEAST_RECORDS: Final = 100
 """In the sample, before the silence of a flag means anything."""
@@ -56,8 +56,10 @@ def _silent(contract: Contract, reading: Reading) -> Iterator[Remark]:
     if len(reading.rows) < LEAST_RECORDS or not sample.exposures.count:
         return
     flag = contract.flag_key
-    if sum(key not in reading.book.flags for key in reading.flag_of.values()) >= LEAST_SHARE * len(reading.rows):
-        yield NotJudged(f"{flag} has no traffic in the sample; there are records of flags that have no file")
+    strange = sum(row.refusal is not None for row in reading.rows)  # of the silent flag none is refused
+    strange -= sum(key in reading.book.flags for key in reading.flag_of.values())
+    if strange >= LEAST_SHARE * len(reading.rows):
+        yield NotJudged(f"{flag} has no traffic in the sample; there are records that name no flag, or an unknown one")
         return
     if not contract.states:
         yield NotJudged(f"{flag} has no traffic in the sample; its file does not say whether it should have")

@@ -226,6 +226,19 @@ def test_a_clock_that_is_ahead_of_the_broker_is_found_alone(by: int) -> None:
     assert "header service gateway" in examined.findings[0].evidence[0]
 
 
+def test_events_from_the_future_are_counted_among_those_of_their_topics() -> None:
+    sent = [one.saying(timestamp="2099-01-01T00:00:00Z") if one.kind == "outcome" else one for one in healthy()]
+    [finding] = looked_at(sample_of(sent)).findings
+    assert (finding.id, finding.count) == ("clock_ahead", finding.of)
+
+
+def test_two_events_from_the_future_are_told_and_blame_nobody() -> None:
+    sent = [one.saying(timestamp="2099-01-01T00:00:00Z") if n < 2 else one for n, one in enumerate(healthy())]
+    examined = looked_at(sample_of(sent))
+    assert examined.findings == []
+    assert any("clocks: 2 of " in remark.what for remark in examined.not_judged)
+
+
 def test_a_clock_that_is_ahead_of_the_sending_is_found_alone() -> None:
     """Which of the two is wrong is not known: stream processors give records the times of their input."""
     examined = looked_at(sample_of(map(ahead(3 * MINUTE), healthy(producers=PRODUCERS))))
@@ -332,6 +345,8 @@ def test_contracts_that_name_routes_are_found_alone() -> None:
 def test_a_flag_without_traffic_is_found_alone() -> None:
     sent = healthy(hours=60.0)
     assert faults(sample_of(sent), (CONTRACT, OTHER)) == ["flag_without_traffic"]
+    framed_as_avro = every(lambda one: one.but(value=b"\0\0\0\0\7Obj"))(sent)
+    assert faults(sample_of(framed_as_avro), (CONTRACT, OTHER)) == ["refused_records"]
     stray = [one.saying(flagKey="typo") if number == 7 else one for number, one in enumerate(sent)]
     assert faults(sample_of(stray), (CONTRACT, OTHER)) == ["flag_without_traffic"]
     switched_off = contract(("state: ab", "state: offline"), text=OTHER.text)
