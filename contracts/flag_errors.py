@@ -26,6 +26,9 @@ _PLAIN: Final[Mapping[str, str]] = {
     "literal_error": "is not {expected}; take one of these",
     "model_type": "is not a block of fields; write them below it, indented",
     "dict_type": "is not a block of names; write them below it, indented",
+    "time_type": "is no time with a zone; write it as 2026-06-07T10:15:30Z",
+    "time_parsing": "is no time with a zone; write it as 2026-06-07T10:15:30Z",
+    "time_too_early": "is before the year 2000; give it a later time",
     "tuple_type": "is not a list; write it as [a, b]",
     "too_short": "is empty; give it an entry at least",
 }

@@ -26,6 +26,7 @@ from contracts.flag_files import (
     State,
     VariationRoute,
 )
+from contracts.lookalikes import oddity, revealed
 from contracts.marked_yaml import MarkedYaml, load_yaml
 
 __all__ = [
@@ -249,8 +250,9 @@ def _check_names(names: Sequence[str], known: Iterable[str] | None, path: tuple[
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    there = ", ".join(sorted(known))
-    return f"{name!r} is not defined; there is {there}" if there else f"{name!r} is not defined, nor is any other"
+    wanted = repr(name) if oddity(name) is None else ascii(name)
+    there = ", ".join(map(revealed, sorted(known)))
+    return f"{wanted} is not defined; there is {there}" if there else f"{wanted} is not defined, nor is any other"
 
 
 def _route(flag: Flag, value: VariationRoute | str | float) -> Route:

@@ -15,6 +15,7 @@ from typing import Final
 import yaml
 
 from contracts.errors import ContractError
+from contracts.lookalikes import revealed
 
 __all__ = ["MarkedYaml", "load_yaml"]
 
@@ -168,7 +169,7 @@ class _Builder:
 
 
 def _dotted(path: Sequence[str | int]) -> str:
-    return ".".join(part if part.isprintable() else repr(part) for part in map(str, path)) or "file"
+    return ".".join(revealed(str(part)) for part in path) or "file"
 
 
 def _step(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:

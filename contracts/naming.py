@@ -1,12 +1,11 @@
-"""What names tell: that a metric is of latency or of cost, that a variation is a model, that one looks like another."""
+"""What names tell: that a metric is of latency or of cost, that a variation is a model."""
 
 import re
-import unicodedata
 from typing import Final
 
 from contracts.flags import Contract, Metric
 
-__all__ = ["measures_cost", "measures_latency", "named_after_models", "names_model", "oddity"]
+__all__ = ["measures_cost", "measures_latency", "named_after_models", "names_model"]
 
 _LATENCY: Final = re.compile(
     r"latenc|duration|elapsed|response_?time|(^|_)(ttft|ms|msec|millis|milliseconds|secs?|seconds)(_|$)"
@@ -16,9 +15,6 @@ _MODEL: Final = re.compile(
     r"(^|[^a-z])((gpt|claude|gemini|llama|mistral|mixtral|qwen|deepseek|grok|sonnet|haiku|opus|gemma)(?![a-z])"
     r"|phi-?\d|o\d-)"
 )
-_ALIKE: Final = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "FULLWIDTH", "MATHEMATICAL"})
-"""Alphabets, as Unicode's names of letters begin, with letters that look like those of another."""
-_UNSEEN: Final = frozenset({"Cf", "Cc", "Co", "Cn", "Zs", "Zl", "Zp"})  # Unicode's categories
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -41,19 +37,6 @@ def named_after_models(contract: Contract) -> list[str]:
     """Return the variations that have the name of a model, or of a model route of the flag, in the file's order."""
     routes = {route.model_route for route in contract.variations.values()}
     return [name for name in contract.variations if name in routes or names_model(name)]
-
-
-def oddity(name: str) -> str | None:
-    """Return what makes a name look like one that it is not; None where nothing does."""
-    if name != name.strip():
-        return "begins or ends with white space"
-    unseen = next((each for each in name if each != " " and unicodedata.category(each) in _UNSEEN), None)
-    if unseen is not None:
-        return f"has a character that is not seen, U+{ord(unseen):04X}"
-    alphabets = {unicodedata.name(each, "").split(" ")[0] for each in name if each.isalpha()} & _ALIKE
-    if len(alphabets) > 1:
-        return f"mixes {' and '.join(sorted(map(str.capitalize, alphabets)))} letters: {name!a}"
-    return None
 
 
 def _names(metric: Metric) -> tuple[str, str]:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from contracts.lookalikes import oddity
 from contracts.marked_yaml import MarkedYaml
-from contracts.naming import oddity
 from contracts.secrets import is_prompt
 
 __all__ = ["Breach", "Path", "lack", "text_breaches"]

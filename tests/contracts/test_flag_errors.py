@@ -24,6 +24,19 @@ from tests.contracts.records import EXAMPLE
         ("[locale, plan]", "locale", "is not a list; write it as [a, b]"),
         ("segments: [enterprise]", "segments: []", "is empty; give it an entry at least"),
         ("confirmed: true", "confirmed: yes", "is neither true nor false; write one of these, without quotes"),
+        ("from: 2026-06-05T00:00:00Z", "from: 2026-06-05", "is no time with a zone; write it as 2026-06-07T10:15:30Z"),
+        ("from: 2026-06-05T00:00:00Z", "from: 7", "is no time with a zone; write it as 2026-06-07T10:15:30Z"),
+        ("from: 2026-05-25T00:00:00Z", "from: 1970-01-01T00:00:00Z", "is before the year 2000; give it a later time"),
+        (
+            "{control: 0.5",
+            "{c\u043entrol: 0.5",
+            "'c\\u043entrol' is not defined; there is candidate, control, fallback",
+        ),
+        (
+            "    control:",
+            "    c\u043entrol:",
+            "'control' is not defined; there is candidate, 'c\\u043entrol', fallback",
+        ),
         ("window: 1h", "window: 91d", "is no window; give it more than 0s and 90d at most"),
         ("window: 1h", "window: 3600", "is no duration; write it as 90s, 10m, 24h or 7d"),
         ("decisionDate: 2026-06-29", "decisionDate: 06/29/2026", "is no day of the calendar; write one as 2026-06-07"),
@@ -36,6 +49,12 @@ def test_an_error_says_what_is_so_and_what_to_write(old: str, new: str, problem:
         load_contract(EXAMPLE.replace(old, new, 1), "f.yaml")
     assert raised.value.problem.startswith(problem)
     assert "\n" not in str(raised.value)
+
+
+def test_a_field_that_looks_like_another_is_shown_with_escapes() -> None:
+    with pytest.raises(ContractError, match="is not a field here") as raised:
+        load_contract(EXAMPLE.replace("  variations:", "  v\u0430riations:"), "f.yaml")
+    assert raised.value.field == "flag.'v\\u0430riations'"
 
 
 def test_an_error_repeats_what_is_in_braces_as_it_is() -> None:

@@ -176,7 +176,7 @@ def test_flags_of_every_type_load(text: str, variations: dict[str, Route]) -> No
         pytest.param(
             "from: 2026-06-01T00:00:00Z",
             "from: 2026-06-01",
-            "37: experiment.states.1.from: Input should be an RFC 3339 time with a zone, such as 2026-06-07T10:15:30Z",
+            "37: experiment.states.1.from: is no time with a zone; write it as 2026-06-07T10:15:30Z",
             id="state from a date",
         ),
         pytest.param(
