@@ -1,8 +1,8 @@
 """Whether the events of the three topics find each other.
 
-A sample has edges: an outcome's exposure may lie before them. So an outcome is judged only where the whole metric
-window before it lies in the sample of exposures, and an exposure only where its window lies in the sample of outcomes
-and is over. Where the sample does not reach as far, that is said.
+A sample has edges: an outcome's exposure may lie before them. So an outcome is judged only where two whole metric
+windows before it lie in the sample of exposures, as it may come late for the first of them, and an exposure only where
+its window lies in the sample of outcomes and is over. Where the sample does not reach as far, that is said.
 """
 
 import math
@@ -115,7 +115,7 @@ def _look(reading: Reading) -> _Looked:
         event = row.event
         if event is None:
             continue
-        if event.time - reading.book.flags[event.flag_key].window_us < since:
+        if event.time - 2 * reading.book.flags[event.flag_key].window_us < since:
             beyond += 1
             continue
         looked.judged[event.flag_key] += 1
@@ -128,7 +128,7 @@ def _without_exposure(reading: Reading, looked: _Looked, flags: Sequence[str]) -
     if looked.beyond:
         yield NotJudged(
             f"the exposures of {looked.beyond:,} outcomes and guardrails may lie before the sample: "
-            "sample a whole metric window, --since 25h for one of 24 h"
+            "sample two whole metric windows, --since 49h for one of 24 h"
         )
     if not flags:
         if looked.judged:

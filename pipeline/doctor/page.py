@@ -68,8 +68,9 @@ are not blamed on the partitioner as well.
 - **Clocks.** An event that is later than the broker's append time or than the doctor's clock comes from a clock that is
   ahead. The other way round a clock that is behind and a delay look alike: it is told only where one
   producer of several differs always by as much. Topics with `message.timestamp.type=LogAppendTime` tell more.
-- **Exposures and outcomes.** An outcome is judged where its whole metric window before it lies in the sample, an
-  exposure where its window is over. For windows of 24 hours sample `--since 49h`, or topics that begin in the sample.
+- **Exposures and outcomes.** An outcome is judged where two whole metric windows before it lie in the sample (it may
+  come late for the first), an exposure where its window is over. For windows of 24 hours sample `--since 49h`, or
+  topics that begin in the sample.
 - **Facts that will not be clean.** What a service may publish, and what makes a fact that readouts leave out, is told
   under the names that facts have for it: `route_drift`, `assignment_unit_mismatch`, `excluded_unit`, `crossover`,
   `variation_mismatch`. So a fault shows before the first window closes.

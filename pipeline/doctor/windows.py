@@ -1,8 +1,8 @@
 """Whether events fall into a metric window of their unit and variation.
 
 A window opens at a unit's first exposure to a variation and lasts as long as the flag's longest metric window; the
-first exposure at or after its end opens the next. Events are judged where the whole window before them lies in the
-sample, as in `joining`, which tells of units that are not exposed at all.
+first exposure at or after its end opens the next. Events outside all windows are judged where two whole ones before
+them lie in the sample, as in `joining`, which tells of units that are not exposed at all.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from typing import Final
 from contracts.flags import Contract
 from pipeline.doctor.findings import FaultId, Finding, InOrder, Remark, share
 from pipeline.doctor.joining import complete_since
-from pipeline.doctor.reading import Reading, Row
+from pipeline.doctor.reading import Event, Reading, Row
 
 __all__ = ["windows"]
 
@@ -23,11 +23,13 @@ LEAST: Final = 10
 
 LEAST_SHARE: Final[Mapping[FaultId, float]] = {
     "crossover": 0.05,  # of units: some change their variation whenever shares are raised
-    "variation_mismatch": 0.01,
+    "variation_mismatch": 0.05,  # the exposure of some that change may lie before the sample
     "events_before_exposure": 0.05,  # as of events without exposure
     "events_after_window": 0.2,  # some units come back after days
 }
 """Of the flag's units, or of the events that are judged."""
+
+_BEYOND: Final = frozenset({"events_before_exposure", "events_after_window"})
 
 MOST_REFUSED: Final = 0.01
 """Of a flag's exposures: they may be those that are looked for."""
@@ -64,12 +66,7 @@ def windows(reading: Reading) -> Iterator[Remark]:
         units = _units(exposures, contract.window_us)
         yield from _crossing(contract, units)
         if reading.refused.get(contract.flag_key, 0) <= MOST_REFUSED * len(exposures):
-            judged = [
-                row
-                for row in events.get(contract.flag_key, ())
-                if row.event is not None and row.event.unit_id in units and row.event.time - contract.window_us >= since
-            ]
-            yield from _outside(contract, units, judged)
+            yield from _outside(contract, units, events.get(contract.flag_key, ()), since)
 
 
 def _units(rows: Iterable[Row], window_us: int) -> Mapping[str, Windows]:
@@ -111,11 +108,16 @@ def _overlap(theirs: Windows, window_us: int) -> bool:
     )
 
 
-def _outside(contract: Contract, units: Mapping[str, Windows], judged: Sequence[Row]) -> Iterator[Remark]:
-    flag, totals = contract.flag_key, Counter(row.topic.name for row in judged)
+def _outside(contract: Contract, units: Mapping[str, Windows], rows: Iterable[Row], since: float) -> Iterator[Remark]:
+    flag, totals = contract.flag_key, Counter[str]()
     fates: dict[tuple[FaultId, str], list[tuple[Row, str]]] = {}
-    for row in judged:
-        fault, how = _fate(row, units, contract.window_us)
+    for row in rows:
+        if row.event is None or row.event.unit_id not in units:
+            continue
+        fault, how = _fate(row, row.event, units[row.event.unit_id], contract.window_us)
+        if fault in _BEYOND and row.event.time - 2 * contract.window_us < since:
+            continue  # its window may lie before the sample
+        totals[row.topic.name] += 1
         if fault is not None:
             fates.setdefault((fault, row.topic.name), []).append((row, how))
     found: dict[FaultId, dict[str, list[tuple[Row, str]]]] = {}
@@ -128,17 +130,14 @@ def _outside(contract: Contract, units: Mapping[str, Windows], judged: Sequence[
         lines = [f"{how}, in {count:,}" for how, count in Counter(how for _, how in some).most_common(_SHOWN)]
         what = f"Events of {flag} in {' and '.join(by_topic)} {_SAYING[fault]}: {share(len(some), of)}."
         yield Finding(fault, what, lines, len(some), of, some[0][0].place)
-    if judged and not found:
-        joined = len(judged) - sum(map(len, fates.values()))
-        yield InOrder(f"{flag}: {share(joined, len(judged))} events of exposed units fall into a window of theirs")
+    if totals and not found:
+        joined = totals.total() - sum(map(len, fates.values()))
+        yield InOrder(f"{flag}: {share(joined, totals.total())} events of exposed units fall into a window of theirs")
 
 
-def _fate(row: Row, units: Mapping[str, Windows], window_us: int) -> tuple[FaultId | None, str]:
+def _fate(row: Row, event: Event, theirs: Windows, window_us: int) -> tuple[FaultId | None, str]:
     """Return what is wrong with where an event falls, and how; None where it is joined to its own variation."""
-    event = row.event
-    if event is None:
-        return None, ""
-    theirs, at = units[event.unit_id], event.time
+    at = event.time
     newest = {name: starts[before - 1] for name, starts in theirs.items() if (before := bisect_right(starts, at))}
     holding = [name for name, start in newest.items() if at < start + window_us]
     if event.variation in holding:
