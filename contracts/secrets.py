@@ -33,8 +33,11 @@ _KNOWN: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("a signed token (JWT)", r"\beyJ[A-Za-z0-9_-]{8,400}\.eyJ[A-Za-z0-9_-]{8}"),
         ("a password in an address", r"[a-z0-9+.-]://[^\s/:@]{1,100}:[^\s/:@]{1,200}@"),
         ("a bearer token", r"(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}"),
-        ("a password of HTTP", r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?basic\s+[A-Za-z0-9+/=]{8,}"),
-        ("a random key", r"(?i)(?:key|token|secret)s?[\"']?\s*(?:[:=]|\bis\b)?\s*[\"']?[0-9a-f]{32,}\b"),
+        ("a password of HTTP", r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?basic\s{1,9}[A-Za-z0-9+/=]{8,}"),
+        (
+            "a random key",
+            r"(?i)\w[ _-]?(?:key|token|secret)s?[\"']?\s{0,9}(?:[:=]|\bis\b)?\s{0,9}[\"']?[0-9a-f]{32,}\b",
+        ),
         (
             "a password",
             r"(?i)(?:password|passwd|secret|api[_-]?key|access[_-]?key|access[_-]?token)[\"']?\s*[:=]\s*[\"']?[^\s\"',}]{8,}",
@@ -49,7 +52,7 @@ _LEAST_DIGITS: Final = 2
 _AWS: Final = 40  # characters of a secret key of AWS, which may have a single digit
 _AWS_MIXED: Final = 0.36
 
-_SENTENCE: Final = r"(?:^|[.!?:;\"'])\s*"  # where one begins: the same words inside one may tell of users
+_SENTENCE: Final = r"(?:^|[.!?:;\"'])[ \t]{0,40}"  # where one begins: the same words inside one may tell of users
 _PROMPT: Final = re.compile(
     rf"{_SENTENCE}you (?:are|act as) (?:a|an|the|my|now)\b|\bact as (?:a|an) \w+ (?:assistant|agent|expert)"
     r"|^[ \t]*(?:system|user|assistant)[ \t]*:\s|<\|\w{1,40}\|>|\{\{[^{}]{0,100}\}\}|\[/?INST\]"

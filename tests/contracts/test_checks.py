@@ -191,7 +191,7 @@ def test_whatever_is_in_a_file_is_judged(text: str) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("piece", ["{{", "a://", "eyJ.", "\n", "SG.", "<|a", "-----BEGIN "])
+@pytest.mark.parametrize("piece", ["{{", "a://", "eyJ.", "\n", "SG.", "<|a", "-----BEGIN ", "api key ", "."])
 def test_no_file_takes_long(piece: str) -> None:
     """A pattern that goes back over what it has read would take hours."""
     findings = judge({"flag.yaml": piece * (50_000 // len(piece))}, DURING)
@@ -344,6 +344,7 @@ def test_what_looks_like_a_secret_is_found_and_not_repeated(text: str) -> None:
         "modelRoute: sk-learn-classifier-v2",
         "modelRoute: SupportAnswerModelRoute2026",
         "modelRoute: accounts/fireworks/models/llama-v3p1-405b-instruct",
+        "  key: 6ba7b8109dad11d180b400c04fd430c8",
         "unit: 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         "cleanup: remove the secret route",
         "description: basic authentication, with the key of the gateway",
