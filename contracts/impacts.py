@@ -117,13 +117,9 @@ FIELDS: Final[Mapping[str, Field]] = {
     "experiment.allocation.*": _SHARE,
     "experiment.minimumUnits": _free("facts hold the same; but a bound lowered after looking is peeking"),
     "experiment.attributes": Field(
-        added=Impact(
-            "breaking", "facts from here on lack attributes that they had", "keep them, or change the queries"
-        ),
+        added=_FEWER,  # without the list a fact keeps all of them
         removed=Impact("additive", "facts from here on have more attributes"),
-        changed=Impact(
-            "breaking", "facts from here on lack attributes that they had", "keep them, or change the queries"
-        ),
+        changed=_FEWER,
         parts_epochs=False,
     ),
     "experiment.metrics.*": _epoch(
