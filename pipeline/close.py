@@ -67,6 +67,11 @@ class Due:
     new: Sequence[Source]
     residue: Sequence[Source]
 
+    @property
+    def sources(self) -> Sequence[Source]:
+        """All sources of events, in the order by which places number them."""
+        return [*self.old, *self.new]
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -114,7 +119,7 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
             raise ValueError(f"the horizon of {contract.flag_key} is shorter than the window of {contract.version}")
     with _script(due, memory_limit, temp_directory) as rows:
         windows, joined, unjoined, decided = map(rows, ("facts", "joined", "unjoined", "decided"))
-    sources = [*due.old, *due.new]
+    sources = due.sources
     facts = close_tables.facts(windows, sources, [*due.contracts.values()], _metric_names(due))
     return Closed(
         facts=facts,
@@ -160,7 +165,6 @@ def _script(
     due: Due, memory_limit: str, temp_directory: str | None, *, every_unit: bool = False
 ) -> "Iterator[Callable[[str], pa.Table]]":
     """Run the script over `due` and hand out the rows of the views it leaves."""
-    sources = [*due.old, *due.new]
     variables = {
         "first_new": len(due.old),
         "closed_through": _NEVER if due.closed_through is None else due.closed_through,
@@ -175,10 +179,10 @@ def _script(
             connection.execute(f"SET VARIABLE {name} = {value}")
         for name, table in _inputs(due).items():
             connection.register(name, table)
-        _union(connection, "open_event", sources, utf8(EVENT))
+        _union(connection, "open_event", due.sources, utf8(EVENT))
         _union(connection, "residue", due.residue, tables.RESIDUE)
         connection.execute(_ACTIVE)
-        _record(connection, sources)
+        _record(connection, due.sources)
         connection.execute(_SCRIPT)
 
         def rows(view: str) -> pa.Table:
@@ -202,9 +206,10 @@ def _engine(memory_limit: str, temp_directory: str | None) -> duckdb.DuckDBPyCon
     }
     if temp_directory is not None:
         config["temp_directory"] = temp_directory
-    engine = duckdb.connect(config=config)
-    atexit.register(_engine.cache_clear)  # what lives on at exit is reported as a leak
-    return engine
+    return duckdb.connect(config=config)
+
+
+atexit.register(_engine.cache_clear)  # what lives on at exit is reported as a leak
 
 
 @contextmanager

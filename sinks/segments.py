@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.columns import EVENT, utf8
+from contracts.columns import EVENT
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Stamp, parquet_file, write_parquet
 from sinks.storage import Storage
@@ -25,8 +25,7 @@ COMPRESSION: Final = "lz4"
 def write_segment(storage: Storage, events: pa.Table, stamp: Stamp, part: int = 0) -> SegmentRef:
     """Write open events, in their order, as a durable segment; `part` tells apart those of one checkpoint.
 
-    `events` has the columns of `contracts.columns.EVENT` and at least one row. Its codes may be written out or not, a
-    reader sees no difference; to write them out only for this costs half as much again as the file.
+    `events` has the columns of `contracts.columns.EVENT`, whose codes may be written out, and at least one row.
     """
     segment = write_merged(storage, [events], stamp, part)
     if segment is None:
@@ -44,11 +43,9 @@ def write_merged(storage: Storage, pieces: Iterable[pa.Table], stamp: Stamp, par
     if first is None:
         return None
     name = f"{_place(stamp)}-{part}.parquet"
-    schema = _form(first)
     contents = _Contents()
-    with parquet_file(storage, name, schema, stamp, compression=COMPRESSION) as file:
-        for group in chain([first], groups):
-            events = group.cast(schema).unify_dictionaries()
+    with parquet_file(storage, name, EVENT, stamp, compression=COMPRESSION) as file:
+        for events in chain([first], groups):
             contents.add(events)
             file.append(events)
     written = file.written
@@ -91,19 +88,19 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     rows = size = 0
     for piece in pieces:
-        if waiting and (rows + piece.num_rows > ROW_GROUP_ROWS or size + piece.nbytes > ROW_GROUP_BYTES):
+        more = piece.nbytes
+        if waiting and (rows + piece.num_rows > ROW_GROUP_ROWS or size + more > ROW_GROUP_BYTES):
             yield _together(waiting)
             waiting, rows, size = [], 0, 0
         if piece.num_rows:
             waiting.append(piece)
-            rows, size = rows + piece.num_rows, size + piece.nbytes
+            rows, size = rows + piece.num_rows, size + more
     if waiting:
         yield _together(waiting)
 
 
 def _together(pieces: list[pa.Table]) -> pa.Table:
-    schema = pieces[0].schema
-    return pa.concat_tables([piece.cast(schema) for piece in pieces])
+    return pa.concat_tables([piece.cast(EVENT) for piece in pieces]).unify_dictionaries()
 
 
 def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp, part: int = 0) -> ResidueRef:
@@ -117,12 +114,6 @@ def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp, part: int =
         crc32=written.crc32,
         flags=_greatest(windows, "window_end"),
     )
-
-
-def _form(events: pa.Table) -> pa.Schema:
-    """Return the schema of events whose codes are written out, or of those whose codes are not."""
-    coded = any(pa.types.is_dictionary(field.type) for field in events.schema)
-    return EVENT if coded else utf8(EVENT)
 
 
 def _place(stamp: Stamp) -> str:

@@ -14,13 +14,13 @@ from pipeline.dlq.reading import Bounds
 from pipeline.topics import TIMEOUT_S, await_brokers, bystander
 from pipeline.verify.topics import Record
 
-__all__ = ["KafkaReader"]
+__all__ = ["PASSING", "KafkaReader", "fault"]
 
 _AT_ONCE: Final = 5_000  # records handed on together
 _PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 30.0  # without a record, or the news that there are no more
 _MOVING: Final = {Code.NOT_LEADER_FOR_PARTITION, Code.LEADER_NOT_AVAILABLE}  # of a new topic too, for a moment
-_PASSING: Final = {Code._TRANSPORT, Code._ALL_BROKERS_DOWN, Code._TIMED_OUT} | _MOVING  # noqa: SLF001 - public in all but name
+PASSING: Final = {Code._TRANSPORT, Code._ALL_BROKERS_DOWN, Code._TIMED_OUT} | _MOVING  # noqa: SLF001 - public in all but name
 _LOST: Final = {Code.OFFSET_OUT_OF_RANGE, Code._AUTO_OFFSET_RESET}  # noqa: SLF001
 
 
@@ -50,7 +50,7 @@ class KafkaReader:
         except KafkaException as error:
             if error.args[0].code() == Code.UNKNOWN_TOPIC_OR_PART:
                 return None
-            raise _fault(f"describe the topic {topic}", error.args[0]) from None
+            raise fault(f"describe the topic {topic}", error.args[0]) from None
 
     def bounds(self, topic: str) -> Mapping[int, Bounds]:
         """See `Reader.bounds`."""
@@ -62,7 +62,7 @@ class KafkaReader:
                 for partition in (sorted(described.partitions) if described is not None else ())
             }
         except KafkaException as error:
-            raise _fault(f"read the offsets of {topic}", error.args[0]) from None
+            raise fault(f"read the offsets of {topic}", error.args[0]) from None
 
     def _span(self, partition: TopicPartition) -> Bounds:
         """Return the bounds of one partition, asking again while its leader moves."""
@@ -117,12 +117,13 @@ def _is_end(error: Any, what: str) -> bool:  # noqa: ANN401
     """Tell whether the news is that there is no more; raise what will not pass."""
     if error.code() in _LOST:
         raise OffsetsLost(f"{what}: records were deleted while they were read; run it again")
-    if error.code() != Code._PARTITION_EOF and not error.retriable() and error.code() not in _PASSING:  # noqa: SLF001
-        raise _fault(f"read {what}", error)
+    if error.code() != Code._PARTITION_EOF and not error.retriable() and error.code() not in PASSING:  # noqa: SLF001
+        raise fault(f"read {what}", error)
     return bool(error.code() == Code._PARTITION_EOF)  # noqa: SLF001
 
 
-def _fault(what: str, error: Any) -> KafkaError:  # noqa: ANN401 - the client is untyped
-    if error.code() in _PASSING:
+def fault(what: str, error: Any) -> KafkaError:  # noqa: ANN401 - the client is untyped
+    """Return what to raise where the client says that it cannot do something, such as `read the topic`."""
+    if error.code() in PASSING:
         return KafkaUnavailable(f"cannot {what}: {error.str()}; see whether the brokers are up")
     return KafkaError(f"cannot {what}: {error.str()}; ask whoever runs the cluster for the right to it")

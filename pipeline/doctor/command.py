@@ -1,6 +1,5 @@
 """`evidence doctor`: samples the topics that the settings name, and examines the sample."""
 
-import gc
 import time
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +12,7 @@ from pipeline.doctor.kafka import Extent, take
 from pipeline.doctor.reading import Limits
 from pipeline.doctor.sample import Sample
 from pipeline.flag_directory import FlagDirectory
+from pipeline.memory import without_collector
 from pipeline.settings import Settings
 
 __all__ = ["DEFAULT_RECORDS", "diagnose"]
@@ -38,11 +38,8 @@ def diagnose(
     extent = Extent(records or DEFAULT_RECORDS, parse_moment(since, clock()), limit_s)
     book = FlagDirectory(settings.flags).read()
     sample = _sent_by(take(settings.librdkafka(), settings.topics, extent, clock), settings, limit_s)
-    gc.disable()  # nothing here is cyclic; to look for cycles among a million tuples takes as long as all the rest
-    try:
+    with without_collector():
         return examine(sample, book, Limits(settings.max_value_bytes, settings.max_future))
-    finally:
-        gc.enable()
 
 
 def _sent_by(sample: Sample, settings: Settings, limit_s: float) -> Sample:

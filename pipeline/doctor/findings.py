@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
+from pipeline.dlq.places import Place
+
 __all__ = [
     "FAULTS",
     "SEVERITIES",
@@ -13,7 +15,6 @@ __all__ = [
     "Finding",
     "InOrder",
     "NotJudged",
-    "Place",
     "Remark",
     "Severity",
     "share",
@@ -361,18 +362,6 @@ FAULTS: Final[Mapping[FaultId, Fault]] = MappingProxyType(
         ),
     }
 )
-
-
-class Place(NamedTuple):
-    """Where a record lies."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        """Return it as `evidence dlq show` takes it."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from contracts.errors import KafkaError, KafkaUnavailable
+from pipeline.dlq.kafka import PASSING, fault
 from pipeline.doctor.sample import Record, Sample, Topic
 from pipeline.topics import TIMEOUT_S, await_brokers, bystander
 
@@ -18,16 +18,6 @@ _AT_ONCE: Final = 5_000  # records handed on together
 _MOST_BYTES: Final = 512 << 20  # of keys and values in the sample: it is held in memory
 _PAUSE_S: Final = 0.1
 _LEADER_S: Final = 3.0  # for the bounds of a partition: one without a leader must not eat the time of the others
-
-_PASSING: Final = frozenset(
-    {
-        Code._TRANSPORT,  # noqa: SLF001 - public in all but name
-        Code._ALL_BROKERS_DOWN,  # noqa: SLF001
-        Code._TIMED_OUT,  # noqa: SLF001
-        Code.NOT_LEADER_FOR_PARTITION,
-        Code.LEADER_NOT_AVAILABLE,
-    }
-)
 
 Bounds = tuple[int, int, int]
 """The first offset of a partition, the first to read, and the next one at its end."""
@@ -62,7 +52,7 @@ def take(config: Mapping[str, str | int], names: Sequence[str], extent: Extent, 
             bounds[name], unread[name] = _bounds(consumer, name, partitions, extent, deadline)
         records = _read(consumer, bounds, unread, deadline)
     except KafkaException as error:
-        raise _fault(error.args[0]) from None
+        raise fault("sample the topics", error.args[0]) from None
     finally:
         consumer.close()
     topics = {}
@@ -107,7 +97,7 @@ def _ends(consumer: Consumer, partition: TopicPartition, deadline: float) -> tup
         try:
             first, end = consumer.get_watermark_offsets(partition, timeout=max(until - time.monotonic(), _PAUSE_S))
         except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() >= until:
+            if error.args[0].code() not in PASSING or time.monotonic() >= until:
                 raise
             time.sleep(_PAUSE_S)
         else:
@@ -139,7 +129,7 @@ def _read(
             if error is not None:
                 if at in open_ends and error.code() == Code._PARTITION_EOF:  # noqa: SLF001
                     open_ends.pop(at)
-                elif at in open_ends and not error.retriable() and error.code() not in _PASSING:
+                elif at in open_ends and not error.retriable() and error.code() not in PASSING:
                     unread[at[0]][at[1]] = error.str()
                     open_ends.pop(at)
                 continue
@@ -167,9 +157,3 @@ def _record(message: Any) -> Record:  # noqa: ANN401 - the client is untyped
     headers = tuple((name, value) for name, value in message.headers() or ())
     appended = int(kind == TIMESTAMP_LOG_APPEND_TIME)
     return Record(message.offset(), timestamp, appended, message.key(), message.value(), headers)
-
-
-def _fault(error: Any) -> KafkaError:  # noqa: ANN401 - the client is untyped
-    if error.code() in _PASSING:
-        return KafkaUnavailable(f"cannot sample the topics: {error.str()}; see whether the brokers are up")
-    return KafkaError(f"cannot sample the topics: {error.str()}; ask whoever runs the cluster for the right to it")

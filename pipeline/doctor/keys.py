@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contracts.wire.registry import unframed
-from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
+from pipeline.dlq.places import Place
+from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.reading import Reading
 
 __all__ = ["keys", "kind_of_key"]

@@ -9,7 +9,8 @@ from typing import Final
 
 from contracts.flags import Contract, Metric
 from contracts.naming import measures_cost, measures_latency
-from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
+from pipeline.dlq.places import Place
+from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.reading import Reading, Row
 
 __all__ = ["metrics"]

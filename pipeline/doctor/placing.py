@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from contracts.placement import crc32_partition, fnv1a_partition, murmur2_partition
-from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Place, Remark, share
+from pipeline.dlq.places import Place
+from pipeline.doctor.findings import FaultId, Finding, InOrder, NotJudged, Remark, share
 from pipeline.doctor.reading import Producer, Reading, Row
 from pipeline.doctor.sample import Topic
 

@@ -16,7 +16,7 @@ from contracts.flags import ContractBook
 from contracts.refusals import Refusal
 from contracts.wire import Broken, opened
 from contracts.wire.registry import unframed
-from pipeline.doctor.findings import Place
+from pipeline.dlq.places import Place
 from pipeline.doctor.sample import NO_PRODUCER, Record, Sample, Topic
 
 __all__ = ["Event", "Limits", "Producer", "Ran", "Reading", "Row", "read"]

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from contracts.flags import Contract, ContractBook
 from contracts.naming import named_after_models, names_model
-from pipeline.doctor.findings import FaultId, Finding, InOrder, Place, Remark, share
+from pipeline.dlq.places import Place
+from pipeline.doctor.findings import FaultId, Finding, InOrder, Remark, share
 from pipeline.doctor.reading import Reading, Row
 
 __all__ = ["FlagCounts", "contract_names", "count_flags", "looks_like_route", "refusals"]

@@ -7,9 +7,7 @@ Memory is bounded: rows are set aside on disk by unit and compared some ten thou
 twenty bytes for each refused record, and two bytes an offset in files that are mapped into memory.
 """
 
-import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 
 from contracts.errors import ContractError, LakeError, OffsetsLost
 from contracts.flags import Contract, load_contract
+from pipeline.memory import without_collector
 from pipeline.verify.account import Account
 from pipeline.verify.buckets import Buckets
 from pipeline.verify.comparing import compare
@@ -96,7 +95,7 @@ def audit(
 
     Raises LakeError if there is no lake, KafkaUnavailable and StorageUnavailable.
     """
-    with _without_collector():
+    with without_collector():
         return _audit(storage, topics, partitions, progress, scratch)
 
 
@@ -128,18 +127,6 @@ def _audit(
     if topics is None:
         findings.undone("the topics were not read", *_OF_TOPICS)
     return Audited(lake_id, tuple(chosen), findings.checks())
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Keep the collector of cycles away: there are none, and it goes through millions of rows in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @dataclass(slots=True)
