@@ -6,7 +6,6 @@ Exit codes: 0 fine, 1 found wrong, 2 usage, 3 cannot reach Kafka or storage, 4 p
 import asyncio
 import gc
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,7 +141,6 @@ def worker(
     close_windows: CloseWindows = False,  # noqa: FBT002
 ) -> None:
     """Read the topics and write the lake, until SIGTERM or the end of input."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no matrices here: to start its threads takes 0.2 s of CPU
     gc.disable()  # what is loaded stays: to look for garbage meanwhile takes 0.1 s
     from pipeline.logs import configure  # noqa: PLC0415
     from pipeline.memory import hold_memory  # noqa: PLC0415

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.columns import EVENT
+from contracts.columns import EVENT, coded
 
 __all__ = ["PLACES", "Places", "Source", "pieces", "rows_at", "rows_in", "rows_of"]
 
@@ -26,18 +26,18 @@ _CODED: Final = [field.name for field in EVENT if pa.types.is_dictionary(field.t
 
 
 def pieces(source: Source, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
-    """Yield all events of a source in their order, some thousands at a time."""
+    """Yield all events of a source in their order: of a file some thousands at a time, of a table as they lie there."""
     if isinstance(source, str):
         with _opened(source) as file:
             yield from _read(file, columns, range(file.num_row_groups))
     else:
-        for batch in source.select(columns).to_batches(max_chunksize=_ROWS_A_PIECE):
-            yield _fitted(pa.Table.from_batches([batch]), columns)
+        for batch in source.select(columns).to_batches():
+            yield _fitted(batch, columns)
 
 
 def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -> pa.Table:
     """Return the named columns of the events at these places, which ascend; texts are coded as `EVENT` has them."""
-    found = [_fitted(EVENT.empty_table(), columns)]
+    found = [EVENT.empty_table().select(columns)]
     for number, source in enumerate(sources):
         first, end = np.searchsorted(places, (number * PLACES, (number + 1) * PLACES))
         if first < end:
@@ -82,9 +82,8 @@ def _opened(path: str) -> pq.ParquetFile:
 
 def _read(file: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int]) -> Iterator[pa.Table]:
     batches = file.iter_batches(_ROWS_A_PIECE, row_groups=groups, columns=columns, use_threads=False)
-    return (_fitted(pa.Table.from_batches([batch]), columns) for batch in batches)
+    return (_fitted(batch, columns) for batch in batches)
 
 
-def _fitted(events: pa.Table, columns: Sequence[str]) -> pa.Table:
-    schema = pa.schema([EVENT.field(name) for name in columns])
-    return events.select(columns).replace_schema_metadata(None).cast(schema)
+def _fitted(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Table:
+    return coded(pa.Table.from_batches([batch]).select(columns), pa.schema([EVENT.field(name) for name in columns]))

@@ -8,9 +8,8 @@ from itertools import chain
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from contracts.columns import EVENT
+from contracts.columns import EVENT, coded
 from sinks.manifest import ResidueRef, SegmentRef
 from sinks.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, Stamp, parquet_file, write_parquet
 from sinks.storage import Storage
@@ -70,17 +69,20 @@ class _Contents:
         self.offsets: dict[str, tuple[int, int]] = {}
 
     def add(self, events: pa.Table) -> None:
-        self.first = min(self.first, pc.min(events["event_time"].cast(pa.int64())).as_py())
-        for flag, time in _greatest(events, "event_time").items():
-            self.flags[flag] = max(time, self.flags.get(flag, time))
-        offsets = events.group_by("topic").aggregate([("offset", "min"), ("offset", "max")])
-        for topic, low, high in zip(*(offsets[name].to_pylist() for name in _SPAN), strict=True):
+        keys = pa.table({name: events[name] for name in ("flag_key", "topic", "offset")})
+        times = keys.append_column("time", events["event_time"].cast(pa.int64()))
+        # A second thread would only take more CPU time.
+        groups = times.group_by(["flag_key", "topic"], use_threads=False).aggregate(
+            [("time", "min"), ("time", "max"), ("offset", "min"), ("offset", "max")]
+        )
+        for flag, topic, earliest, latest, low, high in zip(*groups.to_pydict().values(), strict=True):
+            self.first = min(self.first, earliest)
+            self.flags[flag] = max(latest, self.flags.get(flag, latest))
             first, last = self.offsets.get(topic, (low, high))
             self.offsets[topic] = (min(first, low), max(last, high))
 
 
 _AFTER_ALL: Final = 2**63
-_SPAN: Final = ("topic", "offset_min", "offset_max")
 
 
 def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -100,7 +102,7 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _together(pieces: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables([piece.cast(EVENT) for piece in pieces]).unify_dictionaries()
+    return pa.concat_tables([coded(piece, EVENT) for piece in pieces]).unify_dictionaries()
 
 
 def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp, part: int = 0) -> ResidueRef:
@@ -112,7 +114,7 @@ def write_residue(storage: Storage, windows: pa.Table, stamp: Stamp, part: int =
         rows=written.rows,
         size=written.size,
         crc32=written.crc32,
-        flags=_greatest(windows, "window_end"),
+        flags=_last_end(windows),
     )
 
 
@@ -120,8 +122,8 @@ def _place(stamp: Stamp) -> str:
     return f"segments/p{stamp.partition:05d}/{stamp.seq:012d}-{stamp.writer}"
 
 
-def _greatest(rows: pa.Table, column: str) -> dict[str, int]:
-    """Return the greatest value of a time, in µs, for each flag key."""
-    times = pa.table({"flag_key": rows["flag_key"], "time": rows[column].cast(pa.int64())})
-    groups = times.group_by("flag_key").aggregate([("time", "max")])
-    return dict(sorted(zip(groups["flag_key"].to_pylist(), groups["time_max"].to_pylist(), strict=True)))
+def _last_end(windows: pa.Table) -> dict[str, int]:
+    """Return the greatest end, in µs, for each flag key."""
+    ends = pa.table({"flag_key": windows["flag_key"], "end": windows["window_end"].cast(pa.int64())})
+    groups = ends.group_by("flag_key", use_threads=False).aggregate([("end", "max")])
+    return dict(sorted(zip(groups["flag_key"].to_pylist(), groups["end_max"].to_pylist(), strict=True)))
