@@ -68,4 +68,6 @@ def coded(events: pa.Table, schema: pa.Schema) -> pa.Table:
 
     ArrowInvalid where they do not fit. To look first saves 40 calls, each of which lets go of the interpreter lock.
     """
-    return events if events.schema.equals(schema, check_metadata=True) else events.replace_schema_metadata(None).cast(schema)
+    if events.schema.equals(schema, check_metadata=True):
+        return events
+    return events.replace_schema_metadata(None).cast(schema)

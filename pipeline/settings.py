@@ -178,7 +178,10 @@ class Settings(BaseSettings):
     max_buffered_rows: int = Field(
         default=1_000_000, gt=0, description="Events held in memory before fetching waits for a checkpoint"
     )
-    max_buffered_bytes: Size = _bytes("1GiB", "Bytes of events held in memory before fetching waits for a checkpoint, which 48 MiB a partition do too")
+    max_buffered_bytes: Size = _bytes(
+        "1GiB",
+        "Bytes of events held in memory before fetching waits for a checkpoint; 48 MiB a partition if that is less",
+    )
     close_rows: int = Field(default=500_000, gt=0, description="Events of due windows that make a close due at once")
     memory_limit: Annotated[str, AfterValidator(_memory)] = Field(
         default="1GB", description="Memory that DuckDB may use before it spills to disk"

@@ -1,4 +1,4 @@
-"""Faust, fed with whole fetches: one message a partition and fetch, its value a `Fetched`.
+"""Faust, fed with whole fetches: one message a partition and fetch, its value a `Fetch`.
 
 Faust spends about 100 µs on a message, whatever an agent does with it; handing on whole fetches makes that a cost of
 the fetch (1,000,000 records/s and core instead of 9,000). This module is the only place that leans on the insides of
@@ -11,9 +11,8 @@ Faust and aiokafka. It uses these members, and tests/pipeline/test_transport.py 
 - `faust.transport.drivers.aiokafka.Transport.Consumer`
 - `aiokafka.AIOKafkaConsumer`: `_isolation_level`, `_fetch_max_wait_ms`, `_subscription`, `_fetcher`
 - `aiokafka.consumer.fetcher`: `PartitionRecords` (looked up when a response is unpacked) and its `_unpack_records`,
-  `_records`, `_check_crcs`, `_tp`, `_consume_aborted_up_to`, `_contains_abort_marker`, `_aborted_producers`,
-  `next_fetch_offset`; `FetchResult` (looked up likewise) and its `getall`, `check_assignment`, `has_more`,
-  `_update_position`, `_topic_partition`, `_partition_records`
+  `_records`, `_records_iterator`, `_check_crcs`, `_tp`, `_consume_aborted_up_to`, `_contains_abort_marker`,
+  `_aborted_producers`, `next_fetch_offset`
 - the partition state of `aiokafka.consumer.subscription_state`: `has_valid_position`, `position`, `highwater`,
   `lso`, `timestamp`
 """
@@ -28,8 +27,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from contracts.decode import Record
-from pipeline.fetched import Fetched
+from pipeline.fetched import Batch, Fetch
 
 __all__ = ["Transport", "WholeFetchConsumer"]
 
@@ -39,10 +37,6 @@ FETCH_WAIT_MS: Final = 500
 # How often a topic that stays at its end is reported again; well below the 10 s that such a word counts, and a message
 # costs 100 µs for each of many partitions.
 END_NEWS_MS: Final = 2000
-
-# How many records a partition hands on at a time, or one batch more. A response has 1 MiB of each partition, compressed;
-# unpacked all at once they were 0.3 GB for twelve partitions, and the whole way took 7 % more CPU time.
-RECORDS_AT_A_TIME: Final = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +53,29 @@ class _Report:
 
 
 class _Batches(aiokafka.consumer.fetcher.PartitionRecords):  # type: ignore[misc]
-    """Iterates over lists of the parsed Cython records themselves, one a batch.
+    """Hands on whole batches, whose records are not unpacked yet.
 
-    The ConsumerRecord that aiokafka puts around each costs 1 µs a record, looking at each for its offset 0.3 µs more.
+    The ConsumerRecord that aiokafka puts around each record costs 1 µs, looking at each for its offset 0.3 µs more.
     """
 
     next_fetch_offset: int
 
-    def _unpack_records(self) -> Iterator[list[Record]]:
-        """Yield what is committed, at or above the offset asked for; CorruptRecordException where a checksum is wrong.
+    def __iter__(self) -> Iterator[Batch]:
+        return self._records_iterator  # type: ignore[no-any-return]
 
-        The position moves with whole batches.
+    def _unpack_records(self) -> Iterator[Batch]:
+        """Yield what is committed; CorruptRecordException where a checksum is wrong.
+
+        The position moves with whole batches, so all of it must be taken, as Faust does.
         """
         while self._records.has_next():
             batch = self._records.next_batch()
             if self._check_crcs and not batch.validate_crc():
                 raise CorruptRecordException(f"{self._tp} has a batch with a wrong checksum")
-            records = [] if self._is_hidden(batch) else list(batch)
-            if records and records[0].offset < self.next_fetch_offset:
-                records = [record for record in records if record.offset >= self.next_fetch_offset]
+            hidden = self._is_hidden(batch)
             self.next_fetch_offset = batch.next_offset
-            yield records
+            if not hidden:
+                yield batch
 
     def _is_hidden(self, batch: Any) -> bool:  # noqa: ANN401 - aiokafka is untyped
         """Tell whether the batch is a marker, or of a transaction that was aborted; its marker ends that."""
@@ -90,22 +86,6 @@ class _Batches(aiokafka.consumer.fetcher.PartitionRecords):  # type: ignore[misc
         return batch.is_control_batch or (batch.is_transactional and batch.producer_id in self._aborted_producers)
 
 
-class _Portions(aiokafka.consumer.fetcher.FetchResult):  # type: ignore[misc]
-    """What a response brought of a partition, handed on in portions of whole batches."""
-
-    def getall(self, max_records: int | None = None) -> list[Record]:  # noqa: ARG002 - aiokafka's signature
-        records: list[Record] = []
-        if not self.check_assignment(self._topic_partition) or not self.has_more():
-            return records
-        batches = self._partition_records  # ended by an error too: then this finds no more, and what is left is fetched again
-        while len(records) < RECORDS_AT_A_TIME and (batch := next(batches, None)) is not None:
-            records += batch
-        self._update_position()
-        if len(records) < RECORDS_AT_A_TIME:
-            self._partition_records = None
-        return records
-
-
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread with the aiokafka consumer in it; all positions are read and set on its loop."""
 
@@ -113,7 +93,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # noqa: SLF001 - Faust offers no setting for it
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust fixes it at 1500
-        aiokafka.consumer.fetcher.PartitionRecords, aiokafka.consumer.fetcher.FetchResult = _Batches, _Portions
+        aiokafka.consumer.fetcher.PartitionRecords = _Batches
         self._reported: dict[TP, _Report] = {}
         return consumer
 
@@ -153,13 +133,12 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         active_partitions: set[TP],
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,
-    ) -> dict[TP, Fetched]:
+    ) -> dict[TP, Fetch]:
         try:
             drained = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
-            return {
-                tp: Fetched(offset, offset, (), offset, at_end=False, lost=True) for tp, offset in error.args[0].items()
-            }
+            lost = error.args[0].items()
+            return {tp: Fetch(_place(tp), offset, offset, (), offset, at_end=False, lost=True) for tp, offset in lost}
         except NoOffsetForPartitionError:  # aiokafka looked for a committed offset before we told it where to seek
             return {}
         fetched = {tp: self._report(consumer, tp, drained.get(tp, ())) for tp in active_partitions}
@@ -167,8 +146,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return {}
         return {tp: news for tp, news in fetched.items() if news is not None}
 
-    def _report(self, consumer: Any, tp: TP, records: Sequence[Record]) -> Fetched | None:  # noqa: ANN401
-        """Return what is new of `tp`; runs without a break after the fetch, so position and records belong together."""
+    def _report(self, consumer: Any, tp: TP, batches: Sequence[Batch]) -> Fetch | None:  # noqa: ANN401
+        """Return what is new of `tp`; runs without a break after the fetch, so position and batches belong together."""
         assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
         if assignment is None or tp not in assignment.tps or tp not in self._reported:
             return None
@@ -179,14 +158,18 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if not state.has_valid_position:
             return None
         heard_at = state.timestamp or 0
-        at_end = not records and heard_at != last.heard_at and state.position >= (state.highwater or 0)
-        if state.position == last.next_offset and not records:
+        at_end = not batches and heard_at != last.heard_at and state.position >= (state.highwater or 0)
+        if state.position == last.next_offset and not batches:
             stale = abs(heard_at - last.heard_at) >= END_NEWS_MS
             if not at_end or (last.at_end and not stale):
                 return None
         self._reported[tp] = _Report(state.position, heard_at, at_end=at_end, state=state)
         end = max(state.position, state.highwater if state.lso in {None, -1} else state.lso)
-        return Fetched(last.next_offset, state.position, records, end, at_end=at_end)
+        return Fetch(_place(tp), last.next_offset, state.position, batches, end, at_end=at_end)
+
+
+def _place(tp: TP) -> str:
+    return f"{tp.topic}/{tp.partition}"
 
 
 class WholeFetchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -238,7 +221,7 @@ class WholeFetchConsumer(driver.Consumer):  # type: ignore[misc]
             if active is None or tp in active or tp in self._buffered_partitions:
                 yield tp, self._message(tp, news, generation)
 
-    def _message(self, tp: TP, news: Fetched, generation: int) -> ConsumerMessage:
+    def _message(self, tp: TP, news: Fetch, generation: int) -> ConsumerMessage:
         # Faust drops a message whose generation is not the current one, or whose offset lies before the last it saw.
         return ConsumerMessage(
             tp.topic,

@@ -38,7 +38,7 @@ from pipeline.breaker import Limits
 from pipeline.checkpoint import Checkpointer, genesis
 from pipeline.compaction import Compactor
 from pipeline.continuity import beginning, check_continuity, lost_offsets, partition_count
-from pipeline.fetched import Fetched
+from pipeline.fetched import Fetch
 from pipeline.flag_directory import FlagDirectory
 from pipeline.group import check_group, lake_mark
 from pipeline.health import Reason, reasons
@@ -94,7 +94,7 @@ class _Owned:
     `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at`,
     `close_took` and `compact_at` are monotonic µs. `running` is the checkpoint or compaction under way, `urgent` asks
     for a checkpoint now. `lost`: it is no longer assigned. `observed` is by topic. `freezing` is the monotonic time of
-    the oldest news in the checkpoint under way, `trouble` what keeps it from becoming durable.
+    the oldest news in the checkpoint under way, `frozen` all of them, `trouble` what keeps it from becoming durable.
     """
 
     partition: Partition
@@ -108,6 +108,7 @@ class _Owned:
     urgent: bool = False
     lost: bool = False
     freezing: int | None = None
+    frozen: Frozen | None = None
     trouble: str = ""
 
     def snapshot(self, mono: int, letters: str) -> PartitionSnapshot:
@@ -138,6 +139,13 @@ class _Owned:
             trouble=self.trouble or letters,
             stopped=partition.stopped,
         )
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Return how many events it holds in memory, and their bytes."""
+        partition, frozen = self.partition, self.frozen
+        rows, size = (frozen.rows, frozen.bytes) if frozen is not None else (0, 0)
+        return partition.buffered_rows + rows, partition.buffered_bytes + size
 
     @property
     def knows_ends(self) -> bool:
@@ -392,28 +400,24 @@ class Worker:
             message = event.message
             await self._guard(self._take, message.tp, message.value)
 
-    async def _take(self, tp: TP, fetched: Fetched) -> None:
+    async def _take(self, tp: TP, fetch: Fetch) -> None:
         owned = self._owned.get(tp.partition)
         if owned is None or self._stop.done() or owned.partition.stopped is not None:
             return
-        if fetched.lost:
-            await self._lost(owned, tp, fetched)
+        if fetch.lost:
+            await self._lost(owned, tp, fetch)
             return
-        await self._accept(owned, tp, fetched)
+        await self._accept(owned, tp, fetch)
         if self._owned.get(tp.partition) is owned and owned.partition.stopped is not None:
             self._say_stopped(tp.partition, owned.partition.stopped)
             owned.urgent = True
-        while self._over_bound() and not self._stop.done():
-            for each in self._owned.values():
-                each.urgent = True
-            await asyncio.sleep(TICK_S)
 
-    async def _accept(self, owned: _Owned, tp: TP, fetched: Fetched) -> None:
+    async def _accept(self, owned: _Owned, tp: TP, fetch: Fetch) -> None:
         """Let the partition take the news part by part; the loop has other work in between."""
         partition = owned.partition
-        owned.ends.setdefault(tp.topic, fetched.end)
-        owned.observed[tp.topic].take(fetched, _mono())
-        for part in fetched.parts(DECODED_AT_A_TIME):
+        owned.ends.setdefault(tp.topic, fetch.end)
+        for part in fetch.parts(DECODED_AT_A_TIME):
+            owned.observed[tp.topic].take(part, _mono())
             before = partition.next_offsets[tp.topic]
             if not partition.accept(tp.topic, part, _now(), _mono()):
                 await self._app.consumer.rewind({tp: before})
@@ -421,14 +425,23 @@ class Worker:
             self._busy_at = _mono()
             if partition.next_offsets[tp.topic] > before:  # else leftovers of an earlier position
                 self._metrics.read(tp.topic, len(part.records))
-            await asyncio.sleep(0)
+            del part  # before the next one is unpacked, which then takes its memory
+            await self._wait_for_room()
             if self._owned.get(tp.partition) is not owned or partition.stopped is not None:
                 return
 
-    async def _lost(self, owned: _Owned, tp: TP, fetched: Fetched) -> None:
+    async def _wait_for_room(self) -> None:
+        """Let the loop do other work, and wait while partitions hold as much as they may."""
+        await asyncio.sleep(0)
+        while self._over_bound() and not self._stop.done():
+            for each in self._owned.values():
+                each.urgent = True
+            await asyncio.sleep(TICK_S)
+
+    async def _lost(self, owned: _Owned, tp: TP, fetch: Fetch) -> None:
         """Raise OffsetsLost if the topic does not hold the offset; else read again: a replica lagged behind."""
         next_offset = owned.partition.next_offsets[tp.topic]
-        if fetched.start == next_offset:  # else it was asked for before it was sought
+        if fetch.start == next_offset:  # else it was asked for before it was sought
             state = (await asyncio.to_thread(topic_states, self._settings))[tp.topic]
             first, end = state.first[tp.partition], state.end[tp.partition]
             if not first <= next_offset <= end:
@@ -436,8 +449,7 @@ class Worker:
         await self._app.consumer.rewind({tp: next_offset})
 
     def _over_bound(self) -> bool:
-        rows = sum(owned.partition.buffered_rows for owned in self._owned.values())
-        size = sum(owned.partition.buffered_bytes for owned in self._owned.values())
+        rows, size = map(sum, zip((0, 0), *(owned.held for owned in self._owned.values()), strict=True))
         return rows >= self._settings.max_buffered_rows or size >= self._most_bytes
 
     @property
@@ -519,7 +531,7 @@ class Worker:
         owned.urgent = False
         began = _mono()
         owned.freezing = began - owned.partition.age(began)
-        frozen = owned.partition.freeze(began)
+        owned.frozen = frozen = owned.partition.freeze(began)
         misplaced, owned.partition.misplaced = owned.partition.misplaced, {}
         owned.partition.decoder = self._decoder  # contracts change at a freeze and nowhere else
         through = frozen.watermark if close else None
@@ -536,7 +548,7 @@ class Worker:
                 await self._restart(number, owned)
             return
         finally:
-            owned.running = owned.freezing = None
+            owned.running = owned.freezing = owned.frozen = None
         self._metrics.committed(base, owned.base, frozen, misplaced, (_mono() - began) / 1_000_000)
         if through is not None:
             owned.closed_at, owned.close_took = _mono(), _mono() - began

@@ -60,6 +60,14 @@ class Record:
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
+class Batch(list[Record]):
+    """Records as the transport hands them on."""
+
+    @property
+    def next_offset(self) -> int:
+        return self[-1].offset + 1
+
+
 def contract(text: str = FLAG) -> Contract:
     return load_contract(text, "route.yaml")
 

@@ -18,13 +18,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline import transport
-from pipeline.fetched import Fetched
+from pipeline.fetched import Fetch
 from pipeline.transport import END_NEWS_MS
-from tests.pipeline.lab import Record
+from tests.pipeline.lab import Batch, Record
 
-_OWN: Final = transport._WholeRecords.__base__
+_OWN: Final = transport._Batches.__base__
 HERE: Final = TP("exposures", 0)
 THERE: Final = TP("exposures", 1)
+PLACE: Final = "exposures/0"
 
 
 @pytest.mark.parametrize(
@@ -99,12 +100,12 @@ def _batch(*values: bytes, base: int = 0) -> bytes:
     return bytes(data)
 
 
-def _unpacked(data: bytes, start: int) -> transport._WholeRecords:
-    return transport._WholeRecords(HERE, MemoryRecords(data), [], start, None, None, True, 1)  # noqa: FBT003 - aiokafka's
+def _unpacked(data: bytes, start: int) -> transport._Batches:
+    return transport._Batches(HERE, MemoryRecords(data), [], start, None, None, True, 1)  # noqa: FBT003 - aiokafka's
 
 
 def test_records_come_as_aiokafka_parsed_them() -> None:
-    records = list(_unpacked(_batch(b"a", b"b", base=40), 40))
+    records = [record for batch in _unpacked(_batch(b"a", b"b", base=40), 40) for record in batch]
     assert [(r.offset, r.timestamp, r.timestamp_type, r.key, r.value) for r in records] == [
         (40, 7, 0, b"k", b"a"),
         (41, 7, 0, b"k", b"b"),
@@ -112,10 +113,9 @@ def test_records_come_as_aiokafka_parsed_them() -> None:
     assert list(records[0].headers) == [("h", b"x")]
 
 
-def test_records_before_the_offset_that_was_asked_for_are_left_out() -> None:
-    records = _unpacked(_batch(b"a", b"b", b"c", base=40), 42)
-    assert [record.offset for record in records] == [42]
-    assert records.next_fetch_offset == 43
+def test_the_position_moves_with_whole_batches() -> None:
+    batches = _unpacked(_batch(b"a", b"b", b"c", base=40) + _batch(b"d", base=43), 42)
+    assert [(next(iter(batches)).next_offset, batches.next_fetch_offset) for _ in range(2)] == [(43, 43), (44, 44)]
 
 
 def test_a_batch_whose_checksum_is_wrong_is_refused() -> None:
@@ -155,18 +155,19 @@ def test_what_is_aborted_is_left_out_as_aiokafka_does() -> None:
             _marker(7, producer=1, commits=True),
         ]
     )
-    readers = [
+    readers: list[Any] = [
         kind(HERE, MemoryRecords(data), [(1, 0)], 0, None, None, False, fetcher.READ_COMMITTED)  # noqa: FBT003
-        for kind in (_OWN, transport._WholeRecords)
+        for kind in (_OWN, transport._Batches)
     ]
-    theirs, ours = ([(record.offset, record.value) for record in reader] for reader in readers)
+    theirs = [(record.offset, record.value) for record in readers[0]]
+    ours = [(record.offset, record.value) for batch in readers[1] for record in batch]
     assert ours == theirs == [(1, b"committed"), (2, b"plain"), (4, b"later"), (5, b"and more")]
     assert [reader.next_fetch_offset for reader in readers] == [8, 8]
 
 
 # reports
 
-A, B, C = (Record(offset, b"{}") for offset in (10, 11, 19))
+A, B, C = (Batch([Record(offset, b"{}")]) for offset in (10, 11, 19))
 
 
 class Reporter:
@@ -192,18 +193,18 @@ class Reporter:
         self.state.seek(position)
         self.state.timestamp, self.state.highwater, self.state.lso = at, highwater, stable
 
-    def report(self, *records: Record) -> Fetched | None:
+    def report(self, *batches: Batch) -> Fetch | None:
         consumer = SimpleNamespace(_subscription=self._subscription, seek=lambda _, offset: self.state.seek(offset))
-        return self._thread._report(consumer, HERE, records)
+        return self._thread._report(consumer, HERE, batches)
 
 
 @pytest.mark.asyncio
 async def test_records_are_reported_with_the_offsets_that_they_span() -> None:
     reporter = Reporter()
     reporter.hear(1_000, position=13, highwater=20)
-    assert reporter.report(A, B) == Fetched(10, 13, (A, B), 20, at_end=False)
+    assert reporter.report(A, B) == Fetch(PLACE, 10, 13, (A, B), 20, at_end=False)
     reporter.hear(1_100, position=20, highwater=20)
-    assert reporter.report(C) == Fetched(13, 20, (C,), 20, at_end=False)
+    assert reporter.report(C) == Fetch(PLACE, 13, 20, (C,), 20, at_end=False)
 
 
 @pytest.mark.asyncio
@@ -211,14 +212,14 @@ async def test_offsets_without_records_are_reported() -> None:
     """A control record or an aborted batch moves the position, and nothing else."""
     reporter = Reporter()
     reporter.hear(1_000, position=12, highwater=12)
-    assert reporter.report() == Fetched(10, 12, (), 12, at_end=True)
+    assert reporter.report() == Fetch(PLACE, 10, 12, (), 12, at_end=True)
 
 
 @pytest.mark.asyncio
 async def test_the_end_is_that_of_committed_records() -> None:
     reporter = Reporter()
     reporter.hear(1_000, position=12, highwater=20, stable=15)
-    assert reporter.report(A) == Fetched(10, 12, (A,), 15, at_end=False)
+    assert reporter.report(A) == Fetch(PLACE, 10, 12, (A,), 15, at_end=False)
 
 
 @pytest.mark.asyncio
@@ -233,21 +234,21 @@ async def test_nothing_new_is_not_reported() -> None:
 async def test_the_end_is_reported_when_a_response_brings_nothing_more() -> None:
     reporter = Reporter()
     reporter.hear(1_000, position=11, highwater=11)
-    assert reporter.report(A) == Fetched(10, 11, (A,), 11, at_end=False)
+    assert reporter.report(A) == Fetch(PLACE, 10, 11, (A,), 11, at_end=False)
     assert reporter.report() is None, "no response since"
     reporter.hear(1_500, position=11, highwater=11)
-    assert reporter.report() == Fetched(11, 11, (), 11, at_end=True)
+    assert reporter.report() == Fetch(PLACE, 11, 11, (), 11, at_end=True)
 
 
 @pytest.mark.asyncio
 async def test_a_topic_that_stays_at_its_end_is_reported_now_and_then() -> None:
     reporter = Reporter()
     reporter.hear(1_000, position=10, highwater=10)
-    assert reporter.report() == Fetched(10, 10, (), 10, at_end=True)
+    assert reporter.report() == Fetch(PLACE, 10, 10, (), 10, at_end=True)
     reporter.hear(1_000 + END_NEWS_MS - 1, position=10, highwater=10)
     assert reporter.report() is None
     reporter.hear(1_000 + END_NEWS_MS, position=10, highwater=10)
-    assert reporter.report() == Fetched(10, 10, (), 10, at_end=True)
+    assert reporter.report() == Fetch(PLACE, 10, 10, (), 10, at_end=True)
 
 
 @pytest.mark.asyncio
