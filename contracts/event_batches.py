@@ -75,7 +75,7 @@ def _outcome(structs: Sequence[Struct], reader: FastReader) -> dict[str, pa.Arra
     names, count = reader.metrics, len(structs)
     grid = np.empty((count, len(names)), dtype=np.float64)
     for place in range(len(names)):
-        grid[:, place] = list(map(attrgetter(f"metric_{place}"), structs))
+        grid[:, place] = np.fromiter(map(attrgetter(f"metric_{place}"), structs), np.float64, count)
     absent = np.isnan(grid)
     if reader.wide in set(map(type, structs)):
         return {"values": _wide_maps(structs, names, grid)}

@@ -71,11 +71,6 @@ class Frozen:
         """How many events it holds."""
         return sum(batch.num_rows for batch in self.events)
 
-    @property
-    def bytes(self) -> int:
-        """How many bytes they take."""
-        return sum(batch.nbytes for batch in self.events)
-
 
 @dataclass(slots=True)
 class _Buffer:

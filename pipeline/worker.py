@@ -94,7 +94,8 @@ class _Owned:
     `base` is its newest manifest, `ends` the end offsets of the start by topic, as fetches tell them. `closed_at`,
     `close_took` and `compact_at` are monotonic µs. `running` is the checkpoint or compaction under way, `urgent` asks
     for a checkpoint now. `lost`: it is no longer assigned. `observed` is by topic. `freezing` is the monotonic time of
-    the oldest news in the checkpoint under way, `frozen` all of them, `trouble` what keeps it from becoming durable.
+    the oldest news in the checkpoint under way, `frozen` how many events and bytes it has, `trouble` what keeps it from
+    becoming durable.
     """
 
     partition: Partition
@@ -108,7 +109,7 @@ class _Owned:
     urgent: bool = False
     lost: bool = False
     freezing: int | None = None
-    frozen: Frozen | None = None
+    frozen: tuple[int, int] = (0, 0)
     trouble: str = ""
 
     def snapshot(self, mono: int, letters: str) -> PartitionSnapshot:
@@ -143,9 +144,8 @@ class _Owned:
     @property
     def held(self) -> tuple[int, int]:
         """Return how many events it holds in memory, and their bytes."""
-        partition, frozen = self.partition, self.frozen
-        rows, size = (frozen.rows, frozen.bytes) if frozen is not None else (0, 0)
-        return partition.buffered_rows + rows, partition.buffered_bytes + size
+        rows, size = self.frozen
+        return self.partition.buffered_rows + rows, self.partition.buffered_bytes + size
 
     @property
     def knows_ends(self) -> bool:
@@ -531,7 +531,8 @@ class Worker:
         owned.urgent = False
         began = _mono()
         owned.freezing = began - owned.partition.age(began)
-        owned.frozen = frozen = owned.partition.freeze(began)
+        owned.frozen = owned.partition.buffered_rows, owned.partition.buffered_bytes
+        frozen = owned.partition.freeze(began)
         misplaced, owned.partition.misplaced = owned.partition.misplaced, {}
         owned.partition.decoder = self._decoder  # contracts change at a freeze and nowhere else
         through = frozen.watermark if close else None
@@ -548,7 +549,7 @@ class Worker:
                 await self._restart(number, owned)
             return
         finally:
-            owned.running = owned.freezing = owned.frozen = None
+            owned.running, owned.freezing, owned.frozen = None, None, (0, 0)
         self._metrics.committed(base, owned.base, frozen, misplaced, (_mono() - began) / 1_000_000)
         if through is not None:
             owned.closed_at, owned.close_took = _mono(), _mono() - began

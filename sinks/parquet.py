@@ -195,8 +195,8 @@ def read_parquet(storage: Storage, file: StoredFile) -> pa.Table:
 
 
 def verify(storage: Storage, file: StoredFile) -> None:
-    """Read the whole file and compare size and CRC-32; `FileNotFoundError` or `DamagedFile` if it is not as written."""
-    _verified(storage, file)
+    """Compare size and CRC-32 of the file; `FileNotFoundError` or `DamagedFile` if it is not as written."""
+    _compare(file, storage.size(file.name), storage.checksum(file.name))
 
 
 def covered(storage: Storage, file: StoredFile) -> dict[str, Range]:
@@ -208,9 +208,13 @@ def covered(storage: Storage, file: StoredFile) -> dict[str, Range]:
 
 def _verified(storage: Storage, file: StoredFile) -> bytes:
     data = storage.read(file.name)
-    if (len(data), zlib.crc32(data)) != (file.size, file.crc32):
-        raise DamagedFile(f"{file.name} was changed after it was written; {WAY_OUT}")
+    _compare(file, len(data), zlib.crc32(data))
     return data
+
+
+def _compare(file: StoredFile, size: int, crc32: int) -> None:
+    if (size, crc32) != (file.size, file.crc32):
+        raise DamagedFile(f"{file.name} was changed after it was written; {WAY_OUT}")
 
 
 def _options(schema: pa.Schema, compression: str) -> dict[str, Any]:

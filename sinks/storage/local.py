@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,9 @@ _REMEDIES: Final = {
     errno.ENOLCK: "put the lake on a file system that has locks (flock)",
 }
 """What to do about an error of the operating system."""
+
+_PIECE_BYTES: Final = 2**18
+"""Of a file whose checksum is asked for: as much as stays in the cache."""
 
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 """What `link` says on a file system without hard links."""
@@ -90,6 +94,14 @@ class LocalStorage:
         path = self._path(name)
         with _faults("read", path, FileNotFoundError):
             return path.read_bytes()
+
+    def checksum(self, name: str) -> int:
+        """See `Storage.checksum`."""
+        path, crc32, piece = self._path(name), 0, memoryview(bytearray(_PIECE_BYTES))
+        with _faults("read", path, FileNotFoundError), path.open("rb", buffering=0) as file:
+            while count := file.readinto(piece):
+                crc32 = zlib.crc32(piece[:count], crc32)
+        return crc32
 
     def exists(self, name: str) -> bool:
         """See `Storage.exists`."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,6 +91,11 @@ class MemoryStorage:
         """See `Storage.read`."""
         with self._calling("read", name):
             return self._file(name).data
+
+    def checksum(self, name: str) -> int:
+        """See `Storage.checksum`."""
+        with self._calling("read", name):
+            return zlib.crc32(self._file(name).data)
 
     def exists(self, name: str) -> bool:
         """See `Storage.exists`."""

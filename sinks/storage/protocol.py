@@ -66,6 +66,9 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes:
         """Return the content; `FileNotFoundError` if there is no such file."""
 
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of the content, in little memory; `FileNotFoundError` if there is no such file."""
+
     def exists(self, name: str) -> bool:
         """Return whether there is a file with this name."""
 

@@ -145,6 +145,10 @@ class WatchedStorage(LocalStorage):
         with self._points.call("read"):
             return super().read(name)
 
+    def checksum(self, name: str) -> int:
+        with self._points.call("read"):
+            return super().checksum(name)
+
     def rename(self, source: str, target: str) -> None:
         with self._points.call("rename"):
             super().rename(source, target)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -134,6 +135,13 @@ def test_size_and_age(storage: Storage) -> None:
     assert 0 <= storage.age("a", now=before + 100_000_000) <= 101_000_000
 
 
+@pytest.mark.parametrize("size", [0, 9, 2**18, 2**18 + 1])
+def test_checksum_is_that_of_the_whole_content(storage: Storage, size: int) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    put(storage, "a", data)
+    assert storage.checksum("a") == zlib.crc32(data)
+
+
 def test_source_is_what_duckdb_reads(storage: Storage) -> None:
     table = pa.table({"a": [1, 2]})
     with storage.write("a.parquet") as sink:
@@ -146,6 +154,7 @@ def test_source_is_what_duckdb_reads(storage: Storage) -> None:
     "read",
     [
         pytest.param(lambda s: s.read("a"), id="read"),
+        pytest.param(lambda s: s.checksum("a"), id="checksum"),
         pytest.param(lambda s: s.size("a"), id="size"),
         pytest.param(lambda s: s.age("a", 0), id="age"),
         pytest.param(lambda s: s.source("a"), id="source"),
