@@ -85,4 +85,4 @@ class OffsetsLost(KafkaError):
 
 
 class TopicsUnfit(KafkaError):
-    """Topics are missing, have unequal partition counts, or were made again."""
+    """Topics are missing, have unequal partition counts, were made again, or hold what cannot be unpacked."""

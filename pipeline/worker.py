@@ -455,7 +455,7 @@ class Worker:
     @property
     def _most_bytes(self) -> int:
         """Return how many bytes of events the partitions may hold together."""
-        return min(self._settings.max_buffered_bytes, _SHARES * len(self._owned) * CHECKPOINT_BYTES)
+        return min(self._settings.max_buffered_bytes, _SHARES * max(len(self._owned), 1) * CHECKPOINT_BYTES)
 
     def _send(self, letter: Letter) -> None:
         if letter.topic in self._kinds:  # a rerouted copy, which --stop-at-end has to read too

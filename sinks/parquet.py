@@ -42,6 +42,9 @@ ROW_GROUP_ROWS: Final = 122_880
 ROW_GROUP_BYTES: Final = 64 * 2**20
 """In memory: where rows are large, fewer make a row group, so that reading and writing take no more memory for them."""
 
+_BUFFER_BYTES: Final = 2**20
+"""Of a file being written: each write of a page takes the interpreter lock, for which the other threads must let go."""
+
 UNREPEATED: Final = frozenset({"unit_id", "value", "key", "event_id", "headers"})
 """Columns (of any nested leaf) that a dictionary does not shrink."""
 
@@ -136,7 +139,11 @@ def parquet_file(
 
     `StorageUnavailable` if the storage cannot take the file.
     """
-    with storage.write(name) as sink, pq.ParquetWriter(sink, schema, **_options(schema, compression)) as writer:
+    with (
+        storage.write(name) as sink,
+        pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _BUFFER_BYTES) as buffer,
+        pq.ParquetWriter(buffer, schema, **_options(schema, compression)) as writer,
+    ):
         writer.add_key_value_metadata(stamp.metadata())
         yield File(writer, sink, schema)
 

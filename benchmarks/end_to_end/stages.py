@@ -22,8 +22,10 @@ import pipeline.partition
 import pipeline.worker
 from contracts.decode import Decoder
 from pipeline.cli import main as worker
+from pipeline.fetched import Fetch
 
 STAGES: Final[Sequence[tuple[str, ModuleType | type, str]]] = (
+    ("unpack", Fetch, "_unpacked"),
     ("decode", Decoder, "decode"),
     ("placement", pipeline.partition, "murmur2_partition"),
     ("segments: Parquet, and reading of what is merged", pipeline.checkpoint, "write_merged"),
@@ -33,7 +35,7 @@ STAGES: Final[Sequence[tuple[str, ModuleType | type, str]]] = (
     ("residue: Parquet", pipeline.checkpoint, "write_residue"),
 )
 
-FETCH: Final = "of the consumer: fetch, unpack"
+FETCH: Final = "of the consumer: fetch"
 
 
 class Stopwatch:
