@@ -1,6 +1,6 @@
 """What 1,000 partitions and a billion units a day need, from unit costs: measured here, and by the other benchmarks.
 
-python -m benchmarks.on_paper [--event-us 11.8] [--open-us 0.14]
+python -m benchmarks.on_paper [--event-us 6.5] [--open-us 0.034]
 
 `--event-us` is the CPU time of an event from Kafka to its fact, as `benchmarks.end_to_end` tells it without start-up;
 `--open-us` that of an open event in a close, the slope between the sizes of `benchmarks.open_units`.
@@ -104,8 +104,8 @@ def needs(costs: Costs, load: Load) -> Iterator[tuple[str, str, float, str]]:
 def main() -> None:
     """Measure, and print both tables as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.on_paper", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--event-us", type=float, default=11.8, help="CPU time of an event, µs")
-    parser.add_argument("--open-us", type=float, default=0.14, help="CPU time of an open event in a close, µs")
+    parser.add_argument("--event-us", type=float, default=6.5, help="CPU time of an event, µs")
+    parser.add_argument("--open-us", type=float, default=0.034, help="CPU time of an open event in a close, µs")
     given = parser.parse_args()
     costs = _measured(given.event_us, given.open_us)
     print("| unit cost | value |\n|---|---:|")  # noqa: T201
