@@ -120,7 +120,9 @@ class Chain:
         kept = self._kept
         fresh = zip(kept.fresh, closed.decided, strict=True)
         rest = [
-            pa.concat_tables(remaining(table, decided)).cast(utf8(EVENT)) if decided.forgotten else table
+            pa.concat_tables([EVENT.empty_table(), *remaining(table, decided)]).cast(utf8(EVENT))
+            if decided.forgotten
+            else table
             for table, decided in fresh
         ]
         kept.closed_through = due.watermark
