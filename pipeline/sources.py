@@ -31,8 +31,7 @@ def pieces(source: Source, columns: Sequence[str] = EVENT.names) -> Iterator[pa.
         with _opened(source) as file:
             yield from _read(file, columns, range(file.num_row_groups))
     else:
-        for batch in source.select(columns).to_batches():
-            yield _fitted(batch, columns)
+        yield from (_fitted(batch, columns) for batch in source.to_batches())
 
 
 def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -> pa.Table:

@@ -72,9 +72,8 @@ class _Batches(aiokafka.consumer.fetcher.PartitionRecords):  # type: ignore[misc
             batch = self._records.next_batch()
             if self._check_crcs and not batch.validate_crc():
                 raise CorruptRecordException(f"{self._tp} has a batch with a wrong checksum")
-            hidden = self._is_hidden(batch)
             self.next_fetch_offset = batch.next_offset
-            if not hidden:
+            if not self._is_hidden(batch):
                 yield batch
 
     def _is_hidden(self, batch: Any) -> bool:  # noqa: ANN401 - aiokafka is untyped

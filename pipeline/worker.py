@@ -449,7 +449,8 @@ class Worker:
         await self._app.consumer.rewind({tp: next_offset})
 
     def _over_bound(self) -> bool:
-        rows, size = map(sum, zip((0, 0), *(owned.held for owned in self._owned.values()), strict=True))
+        held = [owned.held for owned in self._owned.values()]
+        rows, size = sum(rows for rows, _ in held), sum(size for _, size in held)
         return rows >= self._settings.max_buffered_rows or size >= self._most_bytes
 
     @property
