@@ -20,9 +20,10 @@ from typing import Any, Final
 
 from mode.threads import WorkerThread
 
+from benchmarks.loop_monitor import LoopMonitor
 from pipeline.checkpoint import Checkpointer
 from pipeline.cli import main as evidence
-from pipeline.loop_monitor import LoopMonitor
+from pipeline.leaving import leaving
 from pipeline.partition import Frozen
 from sinks.manifest import Manifest
 
@@ -157,7 +158,7 @@ class _Instruments:
         self._done.set()
         for name, monitor in self._loops.items():
             blocked = monitor.blocked
-            self.tell("loop", loop=name, longest=blocked.longest, p999=blocked.quantile(0.999), beats=blocked.count)
+            self.tell("loop", loop=name, longest=blocked.longest, p999=blocked.quantile(0.999))
         whole, own = time.process_time(), time.thread_time()
         libraries = whole - own - sum(self._threads.values())
         self.tell("threads", seconds={"worker": own, **self._threads, "libraries": libraries})
@@ -194,4 +195,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with leaving():
+        main()

@@ -27,10 +27,11 @@ from contracts.errors import (
 )
 from pipeline.contracts.cli import contracts_app
 from pipeline.dlq.cli import dlq_app
+from pipeline.leaving import leaving
 from pipeline.settings import load
 from pipeline.terminal import safe
 
-__all__ = ["Exit", "app", "main", "shown_progress"]
+__all__ = ["Exit", "app", "command", "main", "shown_progress"]
 
 app = typer.Typer(
     name="evidence",
@@ -65,6 +66,12 @@ class Exit(IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     PARTLY = 4
+
+
+def command() -> None:
+    """Be the command `evidence`: `main`, and the end of the process."""
+    with leaving():
+        main()
 
 
 def main() -> None:
@@ -342,4 +349,4 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -7,10 +7,12 @@
 --   residue        one row a window that an earlier close has closed
 --   contract       one row a contract version; `version` is its number in this script
 --   horizon        one row a flag: its longest window, and the time through which old events are decided
--- and, as variables, `first_new`, `closed_through` (of the close before), `watermark` (of this one), `allowed_lateness`,
--- `never` (before any event) and `every_unit`: look at all units, not just at those for which something is decided.
+-- and, as variables, `first_new`, `sources` (how many), `closed_through` (of the close before), `watermark` (of this one),
+-- `allowed_lateness`, `never` (before any event) and `every_unit`: look at all units, not just at those for which
+-- something is decided.
 --
--- Left behind: the tables `reach`, `unit` and `touched`, and the variables `touched_sources` and `few`. Times are microseconds since the epoch, intervals half-open.
+-- Left behind: the tables `reach`, `unit` and `touched`, and the variables `touched_sources` and `few`. Times are
+-- microseconds since the epoch, intervals half-open.
 
 CREATE TEMP MACRO ripens_at(t, longest) AS t + longest + getvariable('allowed_lateness');
 
@@ -70,11 +72,20 @@ active AS (FROM ripe UNION FROM returning_event)
 SELECT flag_key, unit_id, longest_window, decided_through, late_through, row_number() OVER () AS unit
 FROM active JOIN reach USING (flag_key);
 
--- one row an event of an active unit
-CREATE TEMP TABLE touched AS SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id);
+-- whether the units alone tell that their events are many; to count those reads all events once more
+SET VARIABLE many = (SELECT count(*) FROM unit) * 10 >= (SELECT count(*) FROM open_event);
+
+-- one row an event of an active unit, unless they are many
+CREATE TEMP TABLE touched AS
+SELECT source, place FROM open_event SEMI JOIN unit USING (unit_id)
+WHERE NOT getvariable('many');
 
 -- the second part reads no other sources: a filter on this keeps them shut
-SET VARIABLE touched_sources = (SELECT coalesce(list(DISTINCT source), []) FROM touched);
+SET VARIABLE touched_sources = CASE
+    WHEN getvariable('many') THEN range(getvariable('sources'))::UBIGINT[]
+    ELSE (SELECT coalesce(list(DISTINCT source), []) FROM touched)
+END;
 
 -- whether the events of active units are few among many, so that they are better picked out once
-SET VARIABLE few = (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
+SET VARIABLE few = NOT getvariable('many')
+    AND (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);

@@ -1,7 +1,9 @@
 """The worker: Faust moves whole fetches in, partitions take them, checkpoints make them durable.
 
-One event loop reads and decodes; checkpoints run in one thread beside it, one at a time. Each partition that is
-assigned has a record here (`_Owned`); what a partition and a checkpoint are is told in `partition` and `checkpoint`.
+The event loop reads and decodes; checkpoints run in a thread beside it, so that the loop answers meanwhile. The two
+take turns: at once they hand the interpreter lock to and fro, which costs a twentieth more CPU time in all and makes
+reading no more than a tenth faster; a second worker makes better use of a second core. Each partition that is assigned
+has a record here (`_Owned`); what a partition and a checkpoint are is told in `partition` and `checkpoint`.
 """
 
 import asyncio
@@ -233,6 +235,7 @@ class Worker:
         self._assigned = False
         self._fault: BaseException | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._turn = asyncio.Lock()  # to decode records, or to make a checkpoint
 
     # the life of the process
 
@@ -253,7 +256,8 @@ class Worker:
         topic = self._app.topic(*self._kinds, acks=False)
         self._app.agent(topic, name="evidence.read")(self._read)
         self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
-        add_pages(self._app, self._metrics, self._reasons, self._room)
+        if self._app.conf.web_enabled:
+            add_pages(self._app, self._metrics, self._reasons, self._room)
         started = False
         try:
             try:
@@ -417,18 +421,20 @@ class Worker:
         partition = owned.partition
         owned.ends.setdefault(tp.topic, fetch.end)
         for part in fetch.parts(DECODED_AT_A_TIME):
-            owned.observed[tp.topic].take(part, _mono())
-            before = partition.next_offsets[tp.topic]
-            if not partition.accept(tp.topic, part, _now(), _mono()):
+            await self._wait_for_room()
+            async with self._turn:
+                if self._owned.get(tp.partition) is not owned or partition.stopped is not None:
+                    return
+                owned.observed[tp.topic].take(part, _mono())
+                before = partition.next_offsets[tp.topic]
+                goes_on = partition.accept(tp.topic, part, _now(), _mono())
+            if not goes_on:
                 await self._app.consumer.rewind({tp: before})
                 return
             self._busy_at = _mono()
             if partition.next_offsets[tp.topic] > before:  # else leftovers of an earlier position
                 self._metrics.read(tp.topic, len(part.records))
             del part  # before the next one is unpacked, which then takes its memory
-            await self._wait_for_room()
-            if self._owned.get(tp.partition) is not owned or partition.stopped is not None:
-                return
 
     async def _wait_for_room(self) -> None:
         """Let the loop do other work, and wait while partitions hold as much as they may."""
@@ -539,7 +545,7 @@ class Worker:
         through = frozen.watermark if close else None
         try:
             if everything:
-                deadline = await self._in_pool(self._checkpointer.deadline, owned.base, frozen)
+                deadline = await self._in_turn(self._checkpointer.deadline, owned.base, frozen)
                 through = max((time for time in (through, deadline) if time is not None), default=None)
             base, owned.base = owned.base, await self._durable(owned, frozen, through)
         except Fenced as fenced:
@@ -605,7 +611,7 @@ class Worker:
         number, base = owned.partition.number, owned.base
         while True:
             try:
-                made = await self._in_pool(self._traced, base, frozen, through)
+                made = await self._in_turn(self._traced, base, frozen, through)
             except StorageUnavailable as error:
                 owned.trouble = str(error)
                 self._metrics.storage_failed()
@@ -746,6 +752,10 @@ class Worker:
     def _new_id(self) -> str:
         self._attempts += 1
         return f"{self._writer}{self._attempts:x}"
+
+    async def _in_turn(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401
+        async with self._turn:
+            return await self._in_pool(work, *arguments)
 
     async def _in_pool(self, work: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

@@ -15,7 +15,7 @@ from pipeline.settings import PREFIX, Settings, describe
 
 __all__ = ["environment", "run", "running"]
 
-EVIDENCE: Final = (sys.executable, "-c", "from pipeline.cli import main; main()")
+EVIDENCE: Final = (sys.executable, "-c", "from pipeline.cli import command; command()")
 TIMEOUT_S: Final = 120.0
 STOP_S: Final = 60.0
 

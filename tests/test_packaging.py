@@ -93,7 +93,7 @@ def test_wheel_holds_the_packages_and_their_sql(checkout: Path, tmp_path: Path) 
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert files == expected
-    assert "evidence = pipeline.cli:main" in commands
+    assert "evidence = pipeline.cli:command" in commands
 
 
 def test_licence_is_the_one_that_is_declared(checkout: Path, project: dict[str, Any]) -> None:

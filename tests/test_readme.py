@@ -84,7 +84,7 @@ class Terminal:
     def __post_init__(self) -> None:
         """Lay out the directory."""
         (self.directory / "examples").symlink_to(ROOT / "examples")
-        self.install("evidence", f"{sys.executable} -c 'from pipeline.cli import main; main()'")
+        self.install("evidence", f"{sys.executable} -c 'from pipeline.cli import command; command()'")
         self.install("python", sys.executable)
 
     def install(self, name: str, command: str) -> None:
