@@ -1,6 +1,6 @@
 """Events where they lie: in files of segments or in tables in memory, and told apart by their place among them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -29,9 +29,9 @@ def pieces(source: Source, columns: Sequence[str] = EVENT.names) -> Iterator[pa.
     """Yield all events of a source in their order: of a file some thousands at a time, of a table as they lie there."""
     if isinstance(source, str):
         with _opened(source) as file:
-            yield from _read(file, columns, range(file.num_row_groups))
+            yield from (_fitted(piece, columns) for piece in _read(file, columns, range(file.num_row_groups)))
     else:
-        yield from (_fitted(batch, columns) for batch in source.to_batches())
+        yield from (_fitted(piece, columns) for piece in _tables(source.to_batches()))
 
 
 def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -> pa.Table:
@@ -47,14 +47,14 @@ def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -
 def rows_of(source: Source, rows: Places, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
     """Yield the rows of a source with these numbers, which ascend; of a file, row groups without any are not read."""
     if not isinstance(source, str):
-        yield from _picked(pieces(source, columns), rows, 0)
+        yield from _picked(_tables(source.to_batches()), columns, rows, 0)
         return
     with _opened(source) as file:
         start = 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
             if np.searchsorted(rows, start) < np.searchsorted(rows, end):
-                yield from _picked(_read(file, columns, [group]), rows, start)
+                yield from _picked(_read(file, columns, [group]), columns, rows, start)
             start = end
 
 
@@ -66,13 +66,16 @@ def rows_in(source: Source) -> int:
         return int(file.metadata.num_rows)
 
 
-def _picked(pieces: Iterator[pa.Table], rows: Places, start: int) -> Iterator[pa.Table]:
-    """Yield the rows with these numbers of pieces, the first of which begins at number `start`."""
+def _picked(pieces: Iterator[pa.Table], columns: Sequence[str], rows: Places, start: int) -> Iterator[pa.Table]:
+    """Yield the rows with these numbers of pieces, the first of which begins at number `start`; all at once, if any."""
+    found = []
     for piece in pieces:
         first, end = np.searchsorted(rows, (start, start + len(piece)))
         if first < end:
-            yield piece.take(pa.array(rows[first:end] - start))
+            found.append(piece.take(pa.array(rows[first:end] - start)))
         start += len(piece)
+    if found:
+        yield _fitted(pa.concat_tables(found), columns)
 
 
 def _opened(path: str) -> pq.ParquetFile:
@@ -80,9 +83,12 @@ def _opened(path: str) -> pq.ParquetFile:
 
 
 def _read(file: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int]) -> Iterator[pa.Table]:
-    batches = file.iter_batches(_ROWS_A_PIECE, row_groups=groups, columns=columns, use_threads=False)
-    return (_fitted(batch, columns) for batch in batches)
+    return _tables(file.iter_batches(_ROWS_A_PIECE, row_groups=groups, columns=columns, use_threads=False))
 
 
-def _fitted(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Table:
-    return coded(pa.Table.from_batches([batch]).select(columns), pa.schema([EVENT.field(name) for name in columns]))
+def _tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    return (pa.Table.from_batches([batch]) for batch in batches)
+
+
+def _fitted(events: pa.Table, columns: Sequence[str]) -> pa.Table:
+    return coded(events.select(columns), pa.schema([EVENT.field(name) for name in columns]))
