@@ -1,15 +1,15 @@
 """Kafka records to columns of valid events, and refusals for the rest.
 
-The fast reader sees each value first. What it refuses may be an envelope: the event in it is read likewise, and the
-record keeps its value. What else it refuses is judged by the pydantic model, whose errors explain the refusal and from
-whose acceptance the reader learns. What headers call a CloudEvent is opened before all that. Then whole columns are
+The fast reader sees each value first, and from the first envelope on it looks for others. What it refuses may be an
+envelope all the same: then the event in it is read, and the record keeps its value. What else it refuses is judged by
+the pydantic model, whose errors explain the refusal and from whose acceptance the reader learns. Then whole columns are
 checked: the contract under which a record falls, and its event time.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
@@ -27,7 +27,7 @@ from contracts.flags import Contract, ContractBook
 from contracts.refusals import Problem, Record, Refusal, problem, problems_of, refuse
 from contracts.structs import FastReader, Struct
 from contracts.times import EARLIEST, LATEST, parse_time, parse_times
-from contracts.wire import Broken, in_headers, opened
+from contracts.wire import Broken, in_headers, opened, read_at_once
 
 __all__ = ["Decoded", "Decoder", "Record", "Refusal"]
 
@@ -49,12 +49,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class _Read(NamedTuple):
-    """Records that hold a valid event, column by column; `texts` has the events, as the values or what is in them."""
+    """Records that hold a valid event, column by column."""
 
     records: Sequence[Record]
     headers: list[Headers]
     values: list[bytes]
-    texts: list[bytes]
     structs: list[Struct]
 
 
@@ -93,7 +92,7 @@ class Decoder:
         refused: list[Refusal] = []
         records, values = self._parsable(records, refused)
         read = self._read(kind, records, values, refused)
-        records, headers, values, _, structs = read
+        records, headers, values, structs = read
         count, names = len(structs), self._names[kind]
         combinations = names.numbers(structs)
         milliseconds = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
@@ -138,41 +137,49 @@ class Decoder:
     def _read(self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]) -> _Read:
         """Return the records that hold a valid event; refuse the others."""
         headers: list[Headers] = list(map(_HEADERS, records))
-        texts = _texts(kind, headers, values)
-        reader, rest = self._readers[kind], iter(texts)
+        reader = self._readers[kind]
+        # Headers decide for a whole batch: what they call a CloudEvent may look like a plain event.
+        enveloped = headed = any(headers) and any(map(in_headers, headers))
+        rest, beside = iter(values), iter(headers) if headed else repeat(())
         read: list[Struct | Event | Refusal] = []
+        texts = list(values)  # what was judged: the events in place of the envelopes
         judged = False
-        while len(read) < len(texts):
+        while len(read) < len(values):
             try:
-                # An exception leaves in the list what was read before it, and in the iterator what comes after it.
-                read.extend(map(reader.decode, rest))
+                # An exception leaves in the list what was read before it, and in the iterators what comes after it.
+                if enveloped:
+                    read.extend(map(read_at_once, repeat(reader), rest, beside))
+                else:
+                    read.extend(map(reader.decode, rest))
             except Exception:  # noqa: BLE001 -- several types, all of which say: ask the model
                 row = len(read)
-                texts[row], judgement = self._judge(kind, records[row], texts[row])
+                found, judgement = self._judge(kind, records[row])
+                enveloped = headed or found is not None
+                texts[row] = found or texts[row]
                 read.append(judgement)
                 judged = True
         if not judged:
-            return _Read(records, headers, values, texts, read)
+            return _Read(records, headers, values, read)
         refused.extend(each for each in read if isinstance(each, Refusal))
         valid = [not isinstance(each, Refusal) for each in read]
-        kept = list(compress(texts, valid))
-        settled = list(map(reader.settle, compress(read, valid), kept))
+        settled = list(map(reader.settle, compress(read, valid), compress(texts, valid)))
         return _Read(
-            list(compress(records, valid)), list(compress(headers, valid)), list(compress(values, valid)), kept, settled
+            list(compress(records, valid)), list(compress(headers, valid)), list(compress(values, valid)), settled
         )
 
-    def _judge(self, kind: Kind, record: Record, text: bytes) -> tuple[bytes, Struct | Event | Refusal]:
-        """Read what is in the record's envelope, else let the model read the text; return with it what was read.
+    def _judge(self, kind: Kind, record: Record) -> tuple[bytes | None, Struct | Event | Refusal]:
+        """Read what is in the record's envelope, else let the model read the value; return what is in it, and what was read.
 
         No event of the contract is ever recognised as an envelope, so looking for one first changes nothing, and is
         quick: the model takes long to say all that is wrong with a large envelope.
         """
+        value = record.value or b""
         try:
-            found = opened(kind, record.value or b"", record.headers)
+            found = opened(kind, value, record.headers)
         except Broken as broken:
-            return text, refuse(record, broken.reason, broken.stage, broken.problems)
+            return b"", refuse(record, broken.reason, broken.stage, broken.problems)
         if found is None:
-            return text, self._validated(kind, record, text)
+            return None, self._validated(kind, record, value)
         with suppress(Exception):  # whatever the reader raises only says: ask the model
             return found, self._readers[kind].decode(found)
         return found, self._validated(kind, record, found)
@@ -209,7 +216,8 @@ class Decoder:
             wrong[row] = refuse(records[row], "schema_violation", "validate", [_timeless(records[row])])
         for row in _where(given & (~read | (times < EARLIEST))):
             # The model refuses every time that the column refuses.
-            wrong[row] = cast("Refusal", self._validated(kind, records[row], rows.texts[row]))
+            text = opened(kind, rows.values[row], rows.headers[row]) or rows.values[row]
+            wrong[row] = cast("Refusal", self._validated(kind, records[row], text))
         # In a usual batch nothing is ahead of both clocks; which of them counts is asked only of what is.
         for row in _where(times > np.minimum(record_times, now_us) + self._max_future):
             clock = int(record_times[row]) if records[row].timestamp_type == _APPEND_TIME else now_us
@@ -220,21 +228,6 @@ class Decoder:
                 )
                 wrong[row] = refuse(records[row], "future_timestamp", "validate", [early])
         return wrong
-
-
-def _texts(kind: Kind, headers: Sequence[Headers], values: Sequence[bytes]) -> list[bytes]:
-    """Return the values, with the event in place of each value that headers call a CloudEvent.
-
-    Where that one cannot be opened, nothing stands in its place, which no reader takes for an event.
-    """
-    texts = list(values)
-    for row, each in enumerate(headers) if any(headers) else ():
-        if each and in_headers(each):
-            try:
-                texts[row] = opened(kind, values[row], each) or b""
-            except Broken:
-                texts[row] = b""
-    return texts
 
 
 def _marks(headers: Headers) -> list[bytes | None]:

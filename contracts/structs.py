@@ -20,6 +20,7 @@ from contracts.times import format_time
 __all__ = ["FastReader", "Struct"]
 
 Struct = Any  # a struct made at run time: fields of the model in snake_case, and `metric_0`, `metric_1`, ...
+Enveloped = dict[str, Any]  # of a JSON object: its texts, whole numbers, booleans and nulls, and events as structs
 
 _MOST_VALUES: Final = 256  # of one name; beyond, any text is read (0.03 µs slower a field)
 _MOST_METRICS: Final = 64  # names learned beside the contracts'; an outcome with others is read by its model
@@ -41,9 +42,13 @@ _NOT_LEARNED_YET: Final = "\0"
 
 
 class FastReader:
-    """Reads one kind of event. `decode(value)` returns a struct, or raises anything for what the model must judge."""
+    """Reads one kind of event. `decode(value)` returns a struct, or raises anything for what the model must judge.
+
+    `decode_around(value)` does so for a JSON object around an event: it returns the object with the struct in it.
+    """
 
     decode: Callable[[bytes], Struct]
+    decode_around: Callable[[bytes], Enveloped]
 
     def __init__(self, kind: Kind, metrics: Iterable[str] = ()) -> None:
         """Know these metric names from the start (of outcomes alone), but for those that JSON must escape."""
@@ -72,12 +77,14 @@ class FastReader:
             self._make()
 
     def settle(self, read: Struct | Event, value: bytes) -> Struct:
-        """Read again, with the names known now, what was read or judged earlier.
+        """Return, with the names known now, what was read earlier, or judged by its model as the value of an event.
 
         An event that still only its model can read becomes a struct with `others`, the metrics that have no field.
         """
         if type(read) is self._struct:
             return read
+        if isinstance(read, msgspec.Struct):  # names are only ever added, and it holds none of those
+            return self._struct(**msgspec.structs.asdict(read))
         try:
             return self.decode(value)
         except Exception:  # noqa: BLE001 -- what the reader raises only says that the model was needed
@@ -109,6 +116,7 @@ class FastReader:
             gc=False,
         )
         self.decode = msgspec.json.Decoder(self._struct).decode
+        self.decode_around = msgspec.json.Decoder(dict[str, str | int | bool | self._struct | None]).decode
 
     def _field(self, name: str) -> tuple[Any, ...]:
         info = self._model.model_fields[name]

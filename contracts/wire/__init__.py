@@ -1,7 +1,8 @@
 """Envelopes that events come in, and how they are opened: `docs/wire.md` says what is read from where.
 
 From the outside in, each at most once: schema-registry framing, CloudEvents, then a vendor's event in place of the
-contract's.
+contract's. `opened` takes each step, and says what is wrong. `read_at_once` takes the same steps with the fast reader in
+place of the JSON parser, which is three times as fast and refuses whatever is unusual.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from contracts.events import Kind
+from contracts.structs import FastReader, Struct
 from contracts.wire import cloudevents, featbit, opentelemetry, registry
 from contracts.wire.broken import Broken
 from contracts.wire.cloudevents import in_headers
 
-__all__ = ["Broken", "in_headers", "opened"]
+__all__ = ["Broken", "in_headers", "opened", "read_at_once"]
 
 Json = Any  # as JSON is read
 
@@ -30,7 +32,7 @@ def opened(kind: Kind, value: bytes, headers: Sequence[tuple[str, bytes | None]]
     event: Json = None
     cloud = None
     if in_headers(headers):
-        cloud = cloudevents.unwrapped(headers, lambda: from_json(text))
+        cloud = cloudevents.unwrapped(headers, text, from_json, from_json)
     else:
         try:
             event = from_json(text)
@@ -39,7 +41,7 @@ def opened(kind: Kind, value: bytes, headers: Sequence[tuple[str, bytes | None]]
                 raise registry.not_json() from None
             return None
         if cloudevents.looks_like_one(event):
-            cloud = cloudevents.in_value(event)
+            cloud = cloudevents.in_value(event, from_json)
     adapted = _adapted(kind, event if cloud is None else cloud.data)
     if cloud is not None:
         event = cloud.complete(adapted or cloud.data)
@@ -50,6 +52,20 @@ def opened(kind: Kind, value: bytes, headers: Sequence[tuple[str, bytes | None]]
     elif not isinstance(event, dict):
         raise registry.not_json()
     return to_json(event, inf_nan_mode="constants")
+
+
+def read_at_once(reader: FastReader, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> Struct:
+    """Return the event of a record, plain or in an envelope, as the reader reads what `opened` returns.
+
+    Raises anything for what must be opened step by step: a vendor's event, all that is broken or unusual.
+    """
+    payload = registry.unframed(value)
+    text = value if payload is None else payload
+    if in_headers(headers):
+        return cloudevents.unwrapped(headers, text, reader.decode, reader.decode_around).filled()
+    if b'"specversion"' in text:
+        return cloudevents.in_value(reader.decode_around(text), reader.decode).filled()
+    return reader.decode(text)
 
 
 def _adapted(kind: Kind, body: Json) -> dict[str, Json] | None:

@@ -7,13 +7,15 @@ event format, both version 1.0.
 """
 
 import hashlib
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from contracts.structs import Struct
 from contracts.times import EARLIEST, parse_time
 from contracts.wire.broken import bad_framing
 
@@ -24,19 +26,26 @@ _CONTENT_TYPE: Final = "content-type"
 _MEDIA: Final = "application/cloudevents"
 
 _REQUIRED: Final = ("specversion", "id", "source", "type")
-_ATTRIBUTES: Final = {f"ce_{name}": name for name in (*_REQUIRED, "time")}  # by header
+_IN_VALUE: Final = (*_REQUIRED, "time")
+_IN_HEADERS: Final = tuple(f"ce_{name}" for name in _IN_VALUE)
 _LONGEST_ID: Final = 256  # characters of an event ID
 
 _DATA: Final = "Input should be a JSON object, the event itself and no text of it, as application/json"
 _ENVELOPE: Final = "Input should be a JSON object, the envelope around one event"
 _BATCH: Final = "Input should be one event; the Kafka binding has no batches: publish a record for each"
 
-Json = Any  # as JSON is read
+_USUAL_TIME: Final = re.compile(
+    r"2[0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?Z"
+)
+"""Most times in or after the year 2000, in UTC: to match costs a fifth of parsing (0.3 µs)."""
+
+Json = Any  # as JSON is read; or its objects, where they are events, as structs
+Read = Callable[[bytes], Json]  # raises ValueError for what is no JSON; or anything for what is not read at once
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
+class CloudEvent(NamedTuple):
     """What is used of an envelope: the data, and what stands in for fields that the event in it does not have."""
 
     data: Json
@@ -53,6 +62,15 @@ class CloudEvent:
         if self.time is not None and event.get("timestamp") is None:
             added["timestamp"] = self.time
         return event | added
+
+    def filled(self) -> Struct:
+        """Return the data, which are an event, completed likewise; AttributeError where they are none."""
+        event: Struct = self.data
+        if not event.event_id:
+            event.event_id = self.event_id
+        if event.timestamp is None:
+            event.timestamp = self.time
+        return event
 
 
 def in_headers(headers: Headers) -> bool:
@@ -72,69 +90,71 @@ def looks_like_one(body: Json) -> bool:
     return isinstance(first, dict) and all(isinstance(first.get(name), str) for name in _REQUIRED)
 
 
-def unwrapped(headers: Headers, read: Callable[[], Json]) -> CloudEvent:
-    """Open what headers call a CloudEvent; `read` reads its value as JSON, or raises ValueError. Raises Broken."""
+def unwrapped(headers: Headers, text: bytes, read: Read, read_around: Read) -> CloudEvent:
+    """Open what headers call a CloudEvent: `read` reads its data, `read_around` an envelope with them. Raises Broken."""
     media = _media_type(headers)
     if not media.startswith(_MEDIA):
-        return _binary(headers, read)
+        return _binary(headers, text, read)
     if media.startswith(f"{_MEDIA}-batch"):
         raise bad_framing("cloudevents", ("headers", _CONTENT_TYPE), _BATCH)
     if media != f"{_MEDIA}+json":
         raise bad_framing("cloudevents", ("headers", _CONTENT_TYPE), f"Input should be {_MEDIA}+json, the JSON format")
     try:
-        body = read()
+        body = read_around(text)
     except ValueError:
         raise bad_framing("cloudevents", ("value",), _ENVELOPE) from None
-    return in_value(body)
+    return in_value(body, read)
 
 
-def in_value(body: Json) -> CloudEvent:
-    """Open an envelope in structured mode. Raises Broken."""
+def in_value(body: Json, read: Read) -> CloudEvent:
+    """Open an envelope in structured mode; `read` reads data in base64. Raises Broken."""
     if not isinstance(body, dict):
         raise bad_framing("cloudevents", ("value",), _BATCH if isinstance(body, list) else _ENVELOPE)
-    event_id, time = _attributes(body, ())
+    event_id, time = _attributes(body, _IN_VALUE, ())
     data, encoded = body.get("data"), body.get("data_base64")
     if (data is None) == (encoded is None):
         raise bad_framing("cloudevents", ("data",), "Input should have the event as data, or else as data_base64")
     if encoded is not None:
         try:
-            data = from_json(b64decode(encoded, validate=True))
+            data = read(b64decode(encoded, validate=True))
         except (TypeError, ValueError):
             text = "Input should be a JSON object, the event, in base64"
             raise bad_framing("cloudevents", ("data_base64",), text) from None
     return CloudEvent(data, event_id, time)
 
 
-def _binary(headers: Headers, read: Callable[[], Json]) -> CloudEvent:
-    attributes = {_ATTRIBUTES[name]: value for name, value in headers if name in _ATTRIBUTES}
-    event_id, time = _attributes(attributes, ("headers",))
+def _binary(headers: Headers, text: bytes, read: Read) -> CloudEvent:
+    event_id, time = _attributes(dict(headers), _IN_HEADERS, ("headers",))
     try:
-        return CloudEvent(read(), event_id, time)
+        return CloudEvent(read(text), event_id, time)
     except ValueError:
         raise bad_framing("cloudevents", ("value",), _DATA) from None
 
 
 def _media_type(headers: Headers) -> str:
     """Return the content type without its parameters, in lower case; empty where there is none."""
-    given = [value or b"" for name, value in headers if name == _CONTENT_TYPE]
-    return given[-1].partition(b";")[0].strip().lower().decode(errors="replace") if given else ""
+    given = [value for name, value in headers if name == _CONTENT_TYPE]
+    return _media_type_in(given[-1] or b"") if given else ""
 
 
-def _attributes(given: Mapping[str, Json], path: Sequence[str]) -> tuple[str, str | None]:
-    """Return event ID and time, if all that the envelope must have is there."""
-    prefix = "ce_" if path else ""
-    texts = {name: _text(given.get(name)) for name in (*_REQUIRED, "time")}
-    for name, text in texts.items():
-        if not text and (name in _REQUIRED or given.get(name) is not None):
-            raise bad_framing("cloudevents", (*path, prefix + name), "Input should be a text that is not empty")
-    if texts["specversion"] != "1.0":
-        text = "Input should be 1.0; update the producer's SDK"
-        raise bad_framing("cloudevents", (*path, f"{prefix}specversion"), text)
-    time = texts["time"] or None
-    if time is not None and not _is_time(time):
-        text = "Input should be an RFC 3339 time in or after the year 2000"
-        raise bad_framing("cloudevents", (*path, f"{prefix}time"), text)
-    return _event_id(texts["source"], texts["id"]), time
+@lru_cache(maxsize=64)
+def _media_type_in(content_type: bytes) -> str:
+    return content_type.partition(b";")[0].strip().lower().decode(errors="replace")
+
+
+def _attributes(given: Mapping[str, Json], names: Sequence[str], path: Sequence[str]) -> tuple[str, str | None]:
+    """Return event ID and time, if all that the envelope must have is there, under these names."""
+    version, number, source, _, time = texts = [_text(given.get(name)) for name in names]
+    if not all(texts):
+        for name, text in zip(names, texts, strict=True):
+            if not text and (name != names[-1] or given.get(name) is not None):
+                raise bad_framing("cloudevents", (*path, name), "Input should be a text that is not empty")
+    if version != "1.0":
+        raise bad_framing("cloudevents", (*path, names[0]), "Input should be 1.0; update the producer's SDK")
+    if time and not _is_time(time):
+        remedy = "Input should be an RFC 3339 time in or after the year 2000"
+        raise bad_framing("cloudevents", (*path, names[-1]), remedy)
+    return _event_id(source, number), time or None
 
 
 def _text(value: Json) -> str:
@@ -148,6 +168,8 @@ def _text(value: Json) -> str:
 
 
 def _is_time(text: str) -> bool:
+    if _USUAL_TIME.fullmatch(text):
+        return True
     try:
         return parse_time(text) >= EARLIEST
     except ValueError:
