@@ -168,7 +168,7 @@ class Decoder:
         )
 
     def _judge(self, kind: Kind, record: Record) -> tuple[bytes | None, Struct | Event | Refusal]:
-        """Read what is in the record's envelope, else let the model read the value; return what is in it, and what was read.
+        """Read what is in the record's envelope, else let the model read the value; return both.
 
         No event of the contract is ever recognised as an envelope, so looking for one first changes nothing, and is
         quick: the model takes long to say all that is wrong with a large envelope.

@@ -116,7 +116,8 @@ class FastReader:
             gc=False,
         )
         self.decode = msgspec.json.Decoder(self._struct).decode
-        self.decode_around = msgspec.json.Decoder(dict[str, str | int | bool | self._struct | None]).decode
+        around: Any = dict[str, Union[str, int, bool, self._struct, None]]  # type: ignore[name-defined]  # noqa: UP007
+        self.decode_around = msgspec.json.Decoder(around).decode
 
     def _field(self, name: str) -> tuple[Any, ...]:
         info = self._model.model_fields[name]
