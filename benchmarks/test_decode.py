@@ -6,6 +6,7 @@ Divide the time of a round by its 5,000 events.
 import json
 import random
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,18 @@ def test_decode(benchmark: BenchmarkFixture, kind: Kind, make: Callable[[random.
 def test_decode_of_envelopes(benchmark: BenchmarkFixture, form: str) -> None:
     decoder = Decoder(ContractBook([load_contract(FLAG.read_text(encoding="utf-8"), FLAG.name)]), 1 << 20, 600_000_000)
     records = [record_of(form, each.value, each.offset) for each in _records(_outcome)]
+    decoded = benchmark(decoder.decode, "outcome", "topic", records, START * 1000)
+    assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
+
+
+def test_decode_of_all_envelopes_in_turn(benchmark: BenchmarkFixture) -> None:
+    """No record is in the envelope of the one before it, and every tenth is plain."""
+    decoder = Decoder(ContractBook([load_contract(FLAG.read_text(encoding="utf-8"), FLAG.name)]), 1 << 20, 600_000_000)
+    forms = [*FORMS, None]
+    records = [
+        each if form is None else record_of(form, each.value, each.offset)
+        for each, form in zip(_records(_outcome), cycle(forms), strict=False)
+    ]
     decoded = benchmark(decoder.decode, "outcome", "topic", records, START * 1000)
     assert (decoded.events.num_rows, decoded.refused) == (COUNT, ())
 
