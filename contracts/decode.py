@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from contracts.columns import EVENT
@@ -90,7 +91,7 @@ class Decoder:
 
     def _decode(self, kind: Kind, topic: str, records: Sequence[Record], now_us: int) -> Decoded:
         refused: list[Refusal] = []
-        records, values = self._parsable(records, refused)
+        records, values, column = self._parsable(records, refused)
         read = self._read(kind, records, values, refused)
         records, headers, values, structs = read
         count, names = len(structs), self._names[kind]
@@ -113,17 +114,21 @@ class Decoder:
             )
             combinations, event_times, record_times = combinations[right], event_times[right], record_times[right]
         refused.sort(key=lambda refusal: refusal.record.offset)
-        rows = Rows(records, headers, values, structs, combinations, event_times, record_times)
+        if len(column) != len(values):
+            column = pa.array(values, pa.binary())
+        rows = Rows(records, headers, column, structs, combinations, event_times, record_times)
         events = event_batch(kind, topic, rows, names, self._readers[kind])
         return Decoded(events, tuple(refused), names.versions(combinations))
 
-    def _parsable(self, records: Sequence[Record], refused: list[Refusal]) -> tuple[Sequence[Record], list[bytes]]:
-        """Return the records whose values can be parsed, and the values; refuse those without one or too large."""
+    def _parsable(
+        self, records: Sequence[Record], refused: list[Refusal]
+    ) -> tuple[Sequence[Record], list[bytes], pa.BinaryArray]:
+        """Return the records whose values can be parsed, and the values twice; refuse those without one or too large."""
         most = self._max_value_bytes
         values: list[Any] = list(map(_VALUE, records))
-        with suppress(TypeError):  # None has no length
-            if max(map(len, values), default=0) <= most:
-                return records, values
+        column = pa.array(values, pa.binary())
+        if not column.null_count and pc.max(pc.binary_length(column)).as_py() <= most:
+            return records, values, column
         kept = [value is not None and len(value) <= most for value in values]
         for record, value in zip(records, values, strict=True):
             if value is None:
@@ -132,7 +137,7 @@ class Decoder:
             elif len(value) > most:
                 large = problem("too_large", (), f"Input should have at most {most} bytes, it has {len(value)}")
                 refused.append(refuse(record, "too_large", "decode", [large]))
-        return list(compress(records, kept)), list(compress(values, kept))
+        return list(compress(records, kept)), list(compress(values, kept)), column.filter(pa.array(kept))
 
     def _read(self, kind: Kind, records: Sequence[Record], values: list[bytes], refused: list[Refusal]) -> _Read:
         """Return the records that hold a valid event; refuse the others."""

@@ -29,7 +29,7 @@ class Rows:
 
     records: Sequence[Record]
     headers: Sequence[Sequence[tuple[str, bytes | None]]]
-    values: Sequence[bytes]
+    values: pa.BinaryArray
     structs: Sequence[Struct]
     combinations: npt.NDArray[np.int32]
     event_times: npt.NDArray[np.int64]  # µs
@@ -44,8 +44,8 @@ def event_batch(kind: Kind, topic: str, rows: Rows, names: Combinations, reader:
     """
     records, structs, count = rows.records, rows.structs, len(rows.structs)
     columns: dict[str, pa.Array] = {
-        "kind": _constant(kind, count),
-        "topic": _constant(topic, count),
+        "kind": _constant(kind, 1 << count.bit_length())[:count],
+        "topic": _constant(topic, 1 << count.bit_length())[:count],
         "offset": pa.array(_offsets_of(records)),
         "record_time": pa.array(rows.record_times).view(TIMESTAMP),
         "event_time": pa.array(rows.event_times).view(TIMESTAMP),
@@ -53,7 +53,7 @@ def event_batch(kind: Kind, topic: str, rows: Rows, names: Combinations, reader:
         "event_id": pa.array([struct.event_id or None for struct in structs], pa.string()),
         "attributes": _maps([struct.attributes for struct in structs]),
         "segments": _lists([struct.segments for struct in structs]),
-        "value": pa.array(rows.values, pa.binary()),
+        "value": rows.values,
         "key": pa.array([record.key for record in records], pa.binary()),
         "headers": _headers(rows.headers),
     }
@@ -110,7 +110,9 @@ def _offsets_of(records: Sequence[Record]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(attrgetter("offset"), records), np.int64, count)
 
 
+@lru_cache(maxsize=64)
 def _constant(text: str, count: int) -> pa.DictionaryArray:
+    """Return one text over and over; as for `_repeated`, ask for a power of two."""
     return pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int32), pa.array([text], pa.string()))
 
 
