@@ -123,7 +123,7 @@ class Decoder:
     def _parsable(
         self, records: Sequence[Record], refused: list[Refusal]
     ) -> tuple[Sequence[Record], list[bytes], pa.BinaryArray]:
-        """Return the records whose values can be parsed, and the values twice; refuse those without one or too large."""
+        """Return the records whose values can be parsed, with the values, listed and as a column; refuse the others."""
         most = self._max_value_bytes
         values: list[Any] = list(map(_VALUE, records))
         column = pa.array(values, pa.binary())
