@@ -120,10 +120,11 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
     with _script(due, memory_limit, temp_directory) as rows:
         windows, joined, unjoined, decided = map(rows, ("facts", "joined", "unjoined", "decided"))
     sources = due.sources
-    facts = close_tables.facts(windows, sources, [*due.contracts.values()], _metric_names(due))
+    joined = close_tables.joined_rows(joined, sources)
+    facts = close_tables.facts(windows, joined, [*due.contracts.values()], _metric_names(due))
     return Closed(
         facts=facts,
-        events=close_tables.events(joined, sources, due.partition),
+        events=close_tables.events(joined, due.partition),
         unjoined=close_tables.unjoined(unjoined, sources, due.partition),
         residue=facts.select(tables.RESIDUE.names),
         decided=_by_source(decided, range(len(due.old), len(sources))),

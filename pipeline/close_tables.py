@@ -7,6 +7,7 @@ would copy each text of each row twice, and hash it, which took a third of the w
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,7 +19,7 @@ from sinks import tables
 if TYPE_CHECKING:
     from contracts.flags import Contract
 
-__all__ = ["DEAD_LETTERS", "dead_letters", "events", "facts", "unjoined"]
+__all__ = ["DEAD_LETTERS", "dead_letters", "events", "facts", "joined_rows", "unjoined"]
 
 DEAD_LETTERS: Final = pa.schema(
     [
@@ -32,12 +33,28 @@ DEAD_LETTERS: Final = pa.schema(
 
 Columns: TypeAlias = dict[str, pa.ChunkedArray | pa.Array]
 
+_OF_EVENTS: Final = [name for name in tables.EVENTS.names if name in EVENT.names]
+_OF_FACTS: Final = [name for name in tables.FACTS.names if name in EVENT.names and name != "attributes"]
+"""What a fact has of its opening exposure; of the attributes, the script picks those that the contract names."""
 
-def facts(
-    windows: pa.Table, sources: Sequence[Source], contracts: Sequence["Contract"], metrics: Sequence[str]
-) -> pa.Table:
+
+def joined_rows(joined: pa.Table, sources: Sequence[Source]) -> pa.Table:
+    """Return the joined events, rows of the view `joined`, in the order of their places, and what these themselves say.
+
+    It has what facts need too: the exposure that opened a window is one of these events, and files are read once.
+    """
+    joined = joined.sort_by("place")
+    rows = rows_at(sources, joined["place"].to_numpy(), [*dict.fromkeys([*_OF_EVENTS, *_OF_FACTS])])
+    for name in joined.column_names:
+        rows = rows.append_column(name, joined[name])
+    return rows
+
+
+def facts(windows: pa.Table, joined: pa.Table, contracts: Sequence["Contract"], metrics: Sequence[str]) -> pa.Table:
     """Return the facts of closed windows, rows of the view `facts`, which tells contracts and metrics by number."""
-    columns = _beside(windows, sources, tables.FACTS)
+    windows = windows.sort_by("place")
+    openers = np.searchsorted(joined["place"].to_numpy(), windows["place"].to_numpy())
+    columns = _columns(joined.select(_OF_FACTS).take(pa.array(openers))) | _columns(windows)
     experiments = pa.array([contract.experiment_key for contract in contracts], pa.string())
     columns["experiment_key"] = experiments.take(columns["opened_under"].combine_chunks()).dictionary_encode()
     names = pa.array(metrics, pa.string())
@@ -46,9 +63,9 @@ def facts(
     return _ordered(_table(columns, tables.FACTS), "flag_key", "window_start", "unit_id", "variation")
 
 
-def events(joined: pa.Table, sources: Sequence[Source], partition: int) -> pa.Table:
-    """Return the joined events, rows of the view `joined`."""
-    columns = _beside(joined, sources, tables.EVENTS)
+def events(joined: pa.Table, partition: int) -> pa.Table:
+    """Return the joined events as they are kept."""
+    columns = _columns(joined)
     elsewhere = columns["window_variation"]
     own = columns["variation"]
     columns["fact_variation"] = pc.coalesce(elsewhere, own) if elsewhere.null_count < len(elsewhere) else own
@@ -85,8 +102,11 @@ def _beside(verdicts: pa.Table, sources: Sequence[Source], schema: pa.Schema) ->
     """Return the verdicts in the order of their places, and what else of the schema the events there have."""
     verdicts = verdicts.sort_by("place")
     names = [name for name in schema.names if name in EVENT.names and name not in verdicts.column_names]
-    rows = rows_at(sources, verdicts["place"].to_numpy(), names)
-    return dict(zip(verdicts.column_names, verdicts.columns, strict=True)) | dict(zip(names, rows.columns, strict=True))
+    return _columns(verdicts) | _columns(rows_at(sources, verdicts["place"].to_numpy(), names))
+
+
+def _columns(rows: pa.Table) -> Columns:
+    return dict(zip(rows.column_names, rows.columns, strict=True))
 
 
 def _table(columns: Columns, schema: pa.Schema) -> pa.Table:
