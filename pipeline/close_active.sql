@@ -72,8 +72,10 @@ active AS (FROM ripe UNION FROM returning_event)
 SELECT flag_key, unit_id, longest_window, decided_through, late_through, row_number() OVER () AS unit
 FROM active JOIN reach USING (flag_key);
 
+SET VARIABLE open_events = (SELECT count(*) FROM open_event);
+
 -- whether the units alone tell that their events are many; to count those reads all events once more
-SET VARIABLE many = (SELECT count(*) FROM unit) * 10 >= (SELECT count(*) FROM open_event);
+SET VARIABLE many = (SELECT count(*) FROM unit) * 10 >= getvariable('open_events');
 
 -- one row an event of an active unit, unless they are many
 CREATE TEMP TABLE touched AS
@@ -88,4 +90,4 @@ END;
 
 -- whether the events of active units are few among many, so that they are better picked out once
 SET VARIABLE few = NOT getvariable('many')
-    AND (SELECT count(*) FROM touched) * 10 < (SELECT count(*) FROM open_event);
+    AND (SELECT count(*) FROM touched) * 10 < getvariable('open_events');

@@ -33,7 +33,6 @@ DEAD_LETTERS: Final = pa.schema(
 
 Columns: TypeAlias = dict[str, pa.ChunkedArray | pa.Array]
 
-_OF_EVENTS: Final = [name for name in tables.EVENTS.names if name in EVENT.names]
 _OF_FACTS: Final = [name for name in tables.FACTS.names if name in EVENT.names and name != "attributes"]
 """What a fact has of its opening exposure; of the attributes, the script picks those that the contract names."""
 
@@ -43,16 +42,11 @@ def joined_rows(joined: pa.Table, sources: Sequence[Source]) -> pa.Table:
 
     It has what facts need too: the exposure that opened a window is one of these events, and files are read once.
     """
-    joined = joined.sort_by("place")
-    rows = rows_at(sources, joined["place"].to_numpy(), [*dict.fromkeys([*_OF_EVENTS, *_OF_FACTS])])
-    for name in joined.column_names:
-        rows = rows.append_column(name, joined[name])
-    return rows
+    return pa.table(_beside(joined, sources, (*tables.EVENTS.names, *_OF_FACTS)))
 
 
 def facts(windows: pa.Table, joined: pa.Table, contracts: Sequence["Contract"], metrics: Sequence[str]) -> pa.Table:
     """Return the facts of closed windows, rows of the view `facts`, which tells contracts and metrics by number."""
-    windows = windows.sort_by("place")
     openers = np.searchsorted(joined["place"].to_numpy(), windows["place"].to_numpy())
     columns = _columns(joined.select(_OF_FACTS).take(pa.array(openers))) | _columns(windows)
     experiments = pa.array([contract.experiment_key for contract in contracts], pa.string())
@@ -76,7 +70,7 @@ def events(joined: pa.Table, partition: int) -> pa.Table:
 
 def unjoined(verdicts: pa.Table, sources: Sequence[Source], partition: int) -> pa.Table:
     """Return the events that belong to no fact, rows of the view `unjoined`."""
-    columns = _beside(verdicts, sources, tables.UNJOINED)
+    columns = _beside(verdicts, sources, tables.UNJOINED.names)
     columns["value"] = _unframed(columns["value"]).cast(pa.string())
     columns["partition"] = _repeated(partition, pa.int32(), verdicts)
     return _table(columns, tables.UNJOINED)
@@ -85,7 +79,7 @@ def unjoined(verdicts: pa.Table, sources: Sequence[Source], partition: int) -> p
 def dead_letters(verdicts: pa.Table, sources: Sequence[Source]) -> pa.Table:
     """Return a copy of the records of which rows of the view `unjoined` say that telemetry is broken."""
     broken = verdicts.filter(pc.is_in(verdicts["reason"], pa.array(["late", "no_exposure"])))
-    columns = _beside(broken, sources, DEAD_LETTERS)
+    columns = _beside(broken, sources, DEAD_LETTERS.names)
     columns["stage"] = _repeated("close", pa.string(), broken)
     return _table(columns, DEAD_LETTERS)
 
@@ -98,11 +92,11 @@ def _unframed(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([[value if payload is None else payload for value, payload in bare]], pa.binary())
 
 
-def _beside(verdicts: pa.Table, sources: Sequence[Source], schema: pa.Schema) -> Columns:
-    """Return the verdicts in the order of their places, and what else of the schema the events there have."""
+def _beside(verdicts: pa.Table, sources: Sequence[Source], names: Sequence[str]) -> Columns:
+    """Return the verdicts in the order of their places, and those of the named columns that the events there have."""
     verdicts = verdicts.sort_by("place")
-    names = [name for name in schema.names if name in EVENT.names and name not in verdicts.column_names]
-    return _columns(verdicts) | _columns(rows_at(sources, verdicts["place"].to_numpy(), names))
+    own = [name for name in EVENT.names if name in names]
+    return _columns(verdicts) | _columns(rows_at(sources, verdicts["place"].to_numpy(), own))
 
 
 def _columns(rows: pa.Table) -> Columns:

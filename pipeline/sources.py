@@ -47,7 +47,7 @@ def rows_at(sources: Sequence[Source], places: Places, columns: Sequence[str]) -
 def rows_of(source: Source, rows: Places, columns: Sequence[str] = EVENT.names) -> Iterator[pa.Table]:
     """Yield the rows of a source with these numbers, which ascend; of a file, row groups without any are not read."""
     if not isinstance(source, str):
-        yield from _picked(_tables(source.to_batches()), columns, rows, 0)
+        yield from _picked(_tables(source.select(columns).to_batches()), columns, rows, 0)
         return
     with _opened(source) as file:
         start = 0

@@ -60,11 +60,11 @@ def read_at_once(reader: FastReader, value: bytes, headers: Sequence[tuple[str, 
 
     Raises anything for what must be opened step by step: a vendor's event, all that is broken or unusual.
     """
-    frame = registry.FRAMES.get(value[0], 0)
-    text = value[frame:]
+    payload = registry.unframed(value)
+    text = value if payload is None else payload
     if headers and in_headers(headers):
         return cloudevents.fill(*cloudevents.unwrapped(headers, text, reader.decode, reader.decode_around))
-    if not frame and b"specversion" in value:
+    if payload is None and b"specversion" in value:
         return cloudevents.fill(*cloudevents.in_value(reader.decode_around(value), reader.decode))
     return reader.decode(text)
 

@@ -16,15 +16,15 @@ from typing import Final
 
 from contracts.wire.broken import Broken, bad_framing
 
-__all__ = ["FRAMES", "has_id", "not_json", "unframed"]
+__all__ = ["has_id", "not_json", "unframed"]
 
 _ID_HEADER: Final = "__value_schema_id"
-FRAMES: Final = {0: 1 + 4, 1: 1 + 16}  # bytes before the payload, by the magic byte
+_FRAMES: Final = {0: 1 + 4, 1: 1 + 16}  # bytes before the payload, by the magic byte
 
 
 def unframed(value: bytes) -> bytes | None:
     """Return the payload behind a magic byte and a schema ID; None where the value begins with no magic byte."""
-    frame = FRAMES.get(value[0]) if value else None
+    frame = _FRAMES.get(value[0]) if value else None
     return None if frame is None else value[frame:]
 
 
