@@ -96,9 +96,11 @@ class Combinations(dict[tuple[Any, ...], int]):
 
     def column(self, name: str, numbers: npt.NDArray[np.int32]) -> pa.DictionaryArray:
         """Return what the combinations say in a column."""
-        position = self.columns.index(name)
-        codes = np.array(self._codes[position], dtype=np.int32)
-        return pa.DictionaryArray.from_arrays(codes[numbers], pa.array(list(self._words[position]), pa.string()))
+        if not self._arrays:
+            for column, codes, words in zip(self.columns, self._codes, self._words, strict=True):
+                self._arrays[column] = np.array(codes, dtype=np.int32), pa.array(list(words), pa.string())
+        numbered, texts = self._arrays[name]
+        return pa.DictionaryArray.from_arrays(numbered[numbers], texts)
 
     def versions(self, numbers: npt.NDArray[np.int32]) -> frozenset[str]:
         """Return the contract versions of these combinations."""
@@ -109,6 +111,7 @@ class Combinations(dict[tuple[Any, ...], int]):
     def __missing__(self, combination: tuple[Any, ...]) -> int:
         """Give a new combination its number."""
         number = self[combination] = len(self)
+        self._arrays.clear()
         flag_key, experiment_key, variation, event, *others = combination
         found = resolve(self._book, flag_key, experiment_key, variation)
         version = ""
@@ -126,3 +129,5 @@ class Combinations(dict[tuple[Any, ...], int]):
         self.unresolved: dict[int, Unresolved] = {}  # by number: the combinations that fall under no contract
         self._codes: list[list[int]] = [[] for _ in self.columns]
         self._words: list[dict[str, int]] = [{} for _ in self.columns]
+        # Both as arrays, kept from batch to batch.
+        self._arrays: dict[str, tuple[npt.NDArray[np.int32], pa.StringArray]] = {}

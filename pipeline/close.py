@@ -1,12 +1,12 @@
 """The close: decides everything up to a watermark, in SQL over the open events of a partition.
 
-`close_active.sql` and `close.sql` beside this module are the whole of the join; the second reads what the first found.
-Here their inputs become small tables, and their results rows of the lake's. No clock, no Kafka, and no files but the
-ones named in `Due`.
+Beside this module, `close_active.sql`, `close_fates.sql` and `close_facts.sql` are the whole of the join; each reads
+what the ones before it found. Here their inputs become small tables, and their results rows of the lake's. No clock, no
+Kafka, and no files but the ones named in `Due`.
 """
 
 import atexit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,8 +33,11 @@ __all__ = ["Closed", "Decided", "Due", "Horizon", "close", "close_through"]
 
 _NEVER: Final = -(2**62)  # before any event: no watermark yet
 _ROWS_A_BATCH: Final = 16_384  # Arrow offsets are 32 bits: small batches leave 128 KiB for each value
-_ACTIVE, _SCRIPT = (files(__package__).joinpath(name).read_text("utf-8") for name in ("close_active.sql", "close.sql"))
-_READ: Final = [name for name in EVENT.names if name not in {"record_time", "key", "headers"}]  # by the scripts
+_PARTS: Final = ("close_active.sql", "close_fates.sql", "close_facts.sql")
+_DECIDING: Final = [  # what becomes of an event, but for the facts
+    *("kind", "flag_key", "unit_id", "variation", "contract_version"),
+    *("event_time", "event_id", "topic", "offset", "value"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,11 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
         horizon = due.horizons.get(contract.flag_key)
         if horizon is None or horizon.longest_window < contract.window_us:
             raise ValueError(f"the horizon of {contract.flag_key} is shorter than the window of {contract.version}")
-    with _script(due, memory_limit, temp_directory) as rows:
-        windows, joined, unjoined, decided = map(rows, ("facts", "joined", "unjoined", "decided"))
     sources = due.sources
-    joined = close_tables.joined_rows(joined, sources)
+    with _script(due, memory_limit, temp_directory) as script:
+        joined, unjoined, decided = map(script.rows, ("joined", "unjoined", "decided"))
+        joined = close_tables.joined_rows(joined, sources)
+        windows = script.facts(joined)
     facts = close_tables.facts(windows, joined, [*due.contracts.values()], _metric_names(due))
     return Closed(
         facts=facts,
@@ -138,8 +142,8 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
 
     It is the greatest event time, plus longest window and lateness, of any open event; `due.watermark` plays no part.
     """
-    with _script(replace(due, watermark=_NEVER), memory_limit, temp_directory, every_unit=True) as rows:
-        greatest: int | None = rows("last_ripening")["ripens"][0].as_py()
+    with _script(replace(due, watermark=_NEVER), memory_limit, temp_directory, every_unit=True) as script:
+        greatest: int | None = script.rows("last_ripening")["ripens"][0].as_py()
         return greatest
 
 
@@ -161,11 +165,30 @@ def _after(horizon: Horizon, due: Due) -> Horizon:
     return replace(horizon, decided_through=decided)
 
 
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """The script of a close, run up to the fates of events."""
+
+    connection: duckdb.DuckDBPyConnection
+    last: Sequence[duckdb.Statement]
+
+    def rows(self, view: str) -> pa.Table:
+        """Return the rows of a view that the script left behind."""
+        return self.connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH)
+
+    def facts(self, joined: pa.Table) -> pa.Table:
+        """Run the last part, given the joined events as `close_tables.joined_rows` has them; return its facts."""
+        _register(self.connection, "joined_event", joined)
+        *before, facts = self.last
+        _run(self.connection, before)
+        return self.connection.sql(facts.query).to_arrow_table(batch_size=_ROWS_A_BATCH)
+
+
 @contextmanager
 def _script(
     due: Due, memory_limit: str, temp_directory: str | None, *, every_unit: bool = False
-) -> "Iterator[Callable[[str], pa.Table]]":
-    """Run the script over `due` and hand out the rows of the views it leaves."""
+) -> "Iterator[_Script]":
+    """Run the script over `due` as far as it goes without facts."""
     variables = {
         "first_new": len(due.old),
         "sources": len(due.sources),
@@ -176,6 +199,7 @@ def _script(
         "every_unit": every_unit,
     }
     engine = _engine(memory_limit, temp_directory)
+    active, fates, facts = engine.parts
     with _short_of_room(memory_limit), engine.database.cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, value in variables.items():
@@ -184,24 +208,22 @@ def _script(
             connection.register(name, table)
         _union(connection, "open_event", due.sources, utf8(EVENT))
         _union(connection, "residue", due.residue, tables.RESIDUE)
-        for statement in engine.active:
-            connection.execute(statement)
+        _run(connection, active)
         _record(connection, due.sources)
-        for statement in engine.script:
-            connection.execute(statement)
+        _run(connection, fates)
+        yield _Script(connection, facts)
 
-        def rows(view: str) -> pa.Table:
-            return connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH)
 
-        yield rows
+def _run(connection: duckdb.DuckDBPyConnection, statements: Sequence[duckdb.Statement]) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
 class _Engine(NamedTuple):
-    """The database of which each close uses a connection of its own, and the two parts of the script, parsed."""
+    """The database of which each close uses a connection of its own, and the parts of the script, parsed."""
 
     database: duckdb.DuckDBPyConnection
-    active: Sequence[duckdb.Statement]
-    script: Sequence[duckdb.Statement]
+    parts: Sequence[Sequence[duckdb.Statement]]
 
 
 @lru_cache(maxsize=1)
@@ -221,7 +243,8 @@ def _engine(memory_limit: str, temp_directory: str | None) -> _Engine:
     if temp_directory is not None:
         config["temp_directory"] = temp_directory
     database = duckdb.connect(config=config)
-    return _Engine(database, database.extract_statements(_ACTIVE), database.extract_statements(_SCRIPT))
+    texts = [files(__package__).joinpath(part).read_text("utf-8") for part in _PARTS]
+    return _Engine(database, [database.extract_statements(text) for text in texts])
 
 
 atexit.register(_engine.cache_clear)  # what lives on at exit is reported as a leak
@@ -250,7 +273,7 @@ def _record(connection: duckdb.DuckDBPyConnection, sources: Sequence[Source]) ->
     """
     if connection.sql("SELECT getvariable('few')").fetchall() == [(True,)]:
         places = np.sort(connection.sql("SELECT place FROM touched").to_arrow_table()["place"].to_numpy())
-        _register(connection, "record", rows_at(sources, places, _READ).append_column("place", pa.array(places)))
+        _register(connection, "record", rows_at(sources, places, _DECIDING).append_column("place", pa.array(places)))
     else:
         connection.execute(
             "CREATE TEMP VIEW record AS FROM open_event WHERE list_contains(getvariable('touched_sources'), source)"

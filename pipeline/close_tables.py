@@ -40,9 +40,13 @@ _OF_FACTS: Final = [name for name in tables.FACTS.names if name in EVENT.names a
 def joined_rows(joined: pa.Table, sources: Sequence[Source]) -> pa.Table:
     """Return the joined events, rows of the view `joined`, in the order of their places, and what these themselves say.
 
-    It has what facts need too: the exposure that opened a window is one of these events, and files are read once.
+    It has all that facts are made of, so that files are read once: Arrow reads maps twice as fast as DuckDB.
     """
-    return pa.table(_beside(joined, sources, (*tables.EVENTS.names, *_OF_FACTS)))
+    columns = _beside(joined, sources, (*tables.EVENTS.names, *_OF_FACTS, "attributes", "segments"))
+    values = columns["values"] = _never_null(columns["values"].combine_chunks())
+    columns["fields"] = pa.ListArray.from_arrays(values.offsets, values.keys)
+    columns["numbers"] = pa.ListArray.from_arrays(values.offsets, values.items)
+    return pa.table(columns)
 
 
 def facts(windows: pa.Table, joined: pa.Table, contracts: Sequence["Contract"], metrics: Sequence[str]) -> pa.Table:
@@ -63,7 +67,6 @@ def events(joined: pa.Table, partition: int) -> pa.Table:
     elsewhere = columns["window_variation"]
     own = columns["variation"]
     columns["fact_variation"] = pc.coalesce(elsewhere, own) if elsewhere.null_count < len(elsewhere) else own
-    columns["values"] = _never_null(columns["values"].combine_chunks())
     columns["partition"] = _repeated(partition, pa.int32(), joined)
     return _table(columns, tables.EVENTS)
 

@@ -21,7 +21,8 @@ Places: TypeAlias = npt.NDArray[np.int64]
 PLACES: Final = 2**40
 """More than the rows of any source."""
 
-_ROWS_A_PIECE: Final = 4_096  # as many as stay in the cache: with 16,384 reading takes twice as long
+_ROWS_A_PIECE: Final = 16_384  # without values: a quarter less time than with 4,096
+_VALUES_A_PIECE: Final = 4_096  # with values, as many as stay in the cache: a fifth less time than with 16,384
 _CODED: Final = [field.name for field in EVENT if pa.types.is_dictionary(field.type)]
 
 
@@ -67,13 +68,18 @@ def rows_in(source: Source) -> int:
 
 
 def _picked(pieces: Iterator[pa.Table], columns: Sequence[str], rows: Places, start: int) -> Iterator[pa.Table]:
-    """Yield the rows with these numbers of pieces, the first of which begins at number `start`; all at once, if any."""
+    """Yield the rows with these numbers of pieces, the first of which begins at number `start`; all at once, if any.
+
+    Nothing is read beyond the last of them: a close wants the oldest events of a source, and seldom all.
+    """
     found = []
     for piece in pieces:
         first, end = np.searchsorted(rows, (start, start + len(piece)))
         if first < end:
             found.append(piece.take(pa.array(rows[first:end] - start)))
         start += len(piece)
+        if end == len(rows):
+            break
     if found:
         yield _fitted(pa.concat_tables(found), columns)
 
@@ -83,7 +89,8 @@ def _opened(path: str) -> pq.ParquetFile:
 
 
 def _read(file: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int]) -> Iterator[pa.Table]:
-    return _tables(file.iter_batches(_ROWS_A_PIECE, row_groups=groups, columns=columns, use_threads=False))
+    rows = _VALUES_A_PIECE if "value" in columns else _ROWS_A_PIECE
+    return _tables(file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False))
 
 
 def _tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
