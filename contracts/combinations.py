@@ -92,7 +92,7 @@ class Combinations(dict[tuple[Any, ...], int]):
         """Return the number of each struct's combination. Numbers hold until the next call."""
         if len(self) > _MOST:
             self._reset()
-        return np.array(_NUMBERS[self._kind](self, structs), dtype=np.int32)
+        return np.fromiter(_NUMBERS[self._kind](self, structs), np.int32)
 
     def column(self, name: str, numbers: npt.NDArray[np.int32]) -> pa.DictionaryArray:
         """Return what the combinations say in a column."""
@@ -106,7 +106,7 @@ class Combinations(dict[tuple[Any, ...], int]):
         """Return the contract versions of these combinations."""
         position = self.columns.index("contract_version")
         codes, words = self._codes[position], list(self._words[position])
-        return frozenset(words[codes[number]] for number in np.unique(numbers))
+        return frozenset(words[codes[number]] for number in np.flatnonzero(np.bincount(numbers)))
 
     def __missing__(self, combination: tuple[Any, ...]) -> int:
         """Give a new combination its number."""
