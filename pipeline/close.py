@@ -149,7 +149,7 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
 
 def _by_source(decided: pa.Table, sources: range) -> list[Decided]:
     places = decided["place"].to_numpy()
-    order = np.argsort(places)
+    order = np.argsort(places, kind="stable")  # 0.1 ms of what is in order but for a few runs, and not 10
     places, forgotten = places[order], decided["forgotten"].to_numpy()[order]
     ends = np.searchsorted(places, np.arange(sources.start, sources.stop + 1) * PLACES)
     return [

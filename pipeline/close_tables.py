@@ -50,15 +50,15 @@ def joined_rows(joined: pa.Table, sources: Sequence[Source]) -> pa.Table:
 
 
 def facts(windows: pa.Table, joined: pa.Table, contracts: Sequence["Contract"], metrics: Sequence[str]) -> pa.Table:
-    """Return the facts of closed windows, rows of the view `facts`, which tells contracts and metrics by number."""
-    openers = np.searchsorted(joined["place"].to_numpy(), windows["place"].to_numpy())
-    columns = _columns(joined.select(_OF_FACTS).take(pa.array(openers))) | _columns(windows)
+    """Return the facts of closed windows, which tell contracts and metrics by number, in the order of the table."""
+    windows, openers = _ordered(windows, joined)
+    columns = _columns(openers) | _columns(windows)
     experiments = pa.array([contract.experiment_key for contract in contracts], pa.string())
     columns["experiment_key"] = experiments.take(columns["opened_under"].combine_chunks()).dictionary_encode()
     names = pa.array(metrics, pa.string())
     columns["metrics"] = _map(columns["metrics"].combine_chunks(), names)
     columns["attributes"] = _map(columns["attributes"].combine_chunks())
-    return _ordered(_table(columns, tables.FACTS), "flag_key", "window_start", "unit_id", "variation")
+    return _table(columns, tables.FACTS)
 
 
 def events(joined: pa.Table, partition: int) -> pa.Table:
@@ -97,7 +97,7 @@ def _unframed(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _beside(verdicts: pa.Table, sources: Sequence[Source], names: Sequence[str]) -> Columns:
     """Return the verdicts in the order of their places, and those of the named columns that the events there have."""
-    verdicts = verdicts.sort_by("place")
+    verdicts = verdicts.take(pa.array(np.argsort(verdicts["place"].to_numpy(), kind="stable")))
     own = [name for name in EVENT.names if name in names]
     return _columns(verdicts) | _columns(rows_at(sources, verdicts["place"].to_numpy(), own))
 
@@ -116,12 +116,16 @@ def _table(columns: Columns, schema: pa.Schema) -> pa.Table:
     return pa.table(given, names=schema.names).cast(pa.schema(fields))
 
 
-def _ordered(rows: pa.Table, *names: str) -> pa.Table:
-    """Return the rows sorted by these columns."""
-    keys = {
-        name: rows[name].cast(pa.string()) if pa.types.is_dictionary(rows[name].type) else rows[name] for name in names
-    }
-    return rows.take(pc.sort_indices(pa.table(keys), [(name, "ascending") for name in names]))
+def _ordered(windows: pa.Table, joined: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the windows in the order of facts, and what these have of the opening exposures."""
+    openers = np.searchsorted(joined["place"].to_numpy(), windows["place"].to_numpy())
+    names = joined.select(["flag_key", "unit_id", "variation"]).take(pa.array(openers))
+    keys = {name: names[name].cast(pa.string()) for name in names.column_names}
+    order = pc.sort_indices(
+        pa.table(keys | {"window_start": windows["window_start"]}),
+        [(name, "ascending") for name in ("flag_key", "window_start", "unit_id", "variation")],
+    )
+    return windows.take(order), joined.select(_OF_FACTS).take(pa.array(openers[order.to_numpy()]))
 
 
 def _repeated(value: Any, kind: pa.DataType, rows: pa.Table) -> pa.ChunkedArray:  # noqa: ANN401 -- of that kind
