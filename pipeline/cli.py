@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer has no public names for them
 
 from contracts.durations import parse_duration
 from contracts.errors import (
@@ -75,13 +76,19 @@ def command() -> None:
 def main() -> None:
     """Run the command line; an error is one line on stderr that says what to do next."""
     with _errors():
-        app()
+        sys.exit(app(prog_name=app.info.name, standalone_mode=False))
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
     try:
         yield
+    except NoArgsIsHelpError as missing:
+        missing.show()
+        sys.exit(Exit.USAGE)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else app.info.name
+        _fail(SettingsError(f"{error.format_message().rstrip('.')}; see: {command} --help"), Exit.USAGE)
     except (SettingsError, ContractError) as error:
         _fail(error, Exit.USAGE)
     except (KafkaUnavailable, StorageUnavailable) as error:

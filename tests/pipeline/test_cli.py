@@ -53,6 +53,31 @@ def test_an_unknown_setting_is_a_usage_error(
     assert complaint(capsys) == "evidence: EVIDENCE_GRUOP is not a setting; did you mean EVIDENCE_GROUP?"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["nonsense"], "No such command 'nonsense'; see: evidence --help", id="command"),
+        pytest.param(["worker", "--fast"], "No such option: --fast; see: evidence worker --help", id="option"),
+        pytest.param(["query"], "Missing argument 'sql'; see: evidence query --help", id="argument"),
+        pytest.param(
+            ["dlq", "ls", "--since"], "Option '--since' requires an argument; see: evidence --help", id="value"
+        ),
+    ],
+)
+def test_an_error_of_usage_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert evidence(monkeypatch, *arguments) == Exit.USAGE
+    assert complaint(capsys) == f"evidence: {says}"
+
+
+def test_a_group_of_commands_without_one_shows_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evidence(monkeypatch, "topics") == Exit.USAGE
+    assert "create" in capsys.readouterr().out
+
+
 def test_the_status_needs_no_broker(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
