@@ -75,6 +75,7 @@ reading AS (
     FROM outcome SEMI JOIN several USING (metric_window)
 ),
 
+-- one row a metric of such a window: the readings in the order of the events
 series AS (
     SELECT metric_window, key, aggregate, list(value ORDER BY t, tie) AS numbers
     FROM reading JOIN metric USING (version)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -55,7 +56,8 @@ class Theatre:
 
     directory: Path
     broker: ApacheKafka
-    numbers: Iterator[int]
+    numbers: Iterator[int] = field(default_factory=count)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @contextmanager
     def run(self, contender: Contender, prefix: str, *, program: tuple[str, ...] = ()) -> Iterator[tuple[Work, Taken]]:
@@ -82,21 +84,23 @@ class Theatre:
         work.directory.mkdir()
         return work
 
-    @staticmethod
-    def start(work: Work, command: list[str], number: int = 0) -> subprocess.Popen[bytes]:
+    def start(self, work: Work, command: list[str], number: int = 0) -> subprocess.Popen[bytes]:
         """Start a program of the run, the first or a further one, and return what measures it."""
         environment = {
             name: value for name, value in os.environ.items() if name != BYTECODE and not name.startswith(PREFIX)
         }
         usage = work.directory / f"usage-{number}.json"
         with (work.directory / f"log-{number}").open("wb") as told:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.end_to_end.measure", str(usage), *command],
                 env=environment | work.settings() | {"PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     @staticmethod
     def taken(work: Work, load: float, number: int = 0) -> Taken:
@@ -141,13 +145,19 @@ def _names(prefix: str) -> dict[str, str]:
 
 @contextmanager
 def theatre() -> Iterator[Theatre]:
-    """Start Apache Kafka, and take it all down afterwards."""
+    """Start Apache Kafka, and take it all down afterwards, with what was started in it; SIGTERM ends it like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="evidence-bench-") as name:
         directory = Path(name)
         (directory / "files").mkdir()
         broker = ApacheKafka(directory / "kafka", kafka_jars())
         broker.start()
+        place = Theatre(directory, broker)
         try:
-            yield Theatre(directory, broker, count())
+            yield place
         finally:
+            for process in place.started:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
             broker.stop()
