@@ -129,12 +129,12 @@ def export(topic: Topics = None, as_json: Json = False) -> None:  # noqa: FBT002
 def _filter(
     reason: list[str] | None, flag: list[str] | None, offset: list[str] | None, since: str | None, until: str | None
 ) -> Any:  # noqa: ANN401 - its module is loaded with the command
-    from pipeline.dlq.filters import Filter, parse_moment, parse_reasons  # noqa: PLC0415
+    from pipeline.dlq.filters import Filter, parse_moment  # noqa: PLC0415
     from pipeline.dlq.places import Span  # noqa: PLC0415
 
     now = time.time_ns() // 1_000
     return Filter(
-        reasons=parse_reasons(reason or ()),
+        reasons=frozenset(reason or ()),
         flags=frozenset(flag or ()),
         since=parse_moment(since, now),
         until=parse_moment(until, now),

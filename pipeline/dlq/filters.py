@@ -1,16 +1,15 @@
 """Which dead letters a command is about."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.dead_letters import REASONS
 from contracts.durations import parse_duration
 from contracts.errors import SettingsError
 from contracts.times import parse_time
 from pipeline.dlq.letters import Letter, named
 from pipeline.dlq.places import Span
 
-__all__ = ["Filter", "parse_moment", "parse_reasons"]
+__all__ = ["Filter", "parse_moment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,6 @@ class Filter:
             and (not self.spans or any(letter.origin in span or letter.place in span for span in self.spans))
             and (not self.flags or named(letter.value, letter.headers).flag in self.flags)
         )
-
-
-def parse_reasons(texts: Iterable[str]) -> frozenset[str]:
-    """Return the reasons; SettingsError where no dead letter has one of them."""
-    reasons = frozenset(texts)
-    if unknown := sorted(reasons - REASONS):
-        raise SettingsError(f"{unknown[0][:80]!r} is no reason; write one of: {', '.join(sorted(REASONS))}")
-    return reasons
 
 
 def parse_moment(text: str | None, now: int) -> int | None:

@@ -102,7 +102,6 @@ def test_a_record_goes_back_to_its_topic_or_where_it_is_sent() -> None:
     ("arguments", "code", "says"),
     [
         pytest.param(["ls", "--since", "soon"], Exit.USAGE, "'soon' is no time", id="time"),
-        pytest.param(["ls", "--reason", "typo"], Exit.USAGE, "write one of: bad_framing, future_tim", id="reason"),
         pytest.param(["show", "outcomes"], Exit.USAGE, "'outcomes' is no place of records", id="place"),
         pytest.param(["show", "outcomes/0/1-2"], Exit.USAGE, "is a range; name one record", id="range"),
         pytest.param(["export"], Exit.WRONG, "EVIDENCE_LAKE", id="no lake"),
