@@ -254,9 +254,7 @@ class Worker:
             loop.add_signal_handler(number, self._end, None)
         self._app = make_app(self._settings, self._next_offsets, self._scratch.name)
         topic = self._app.topic(*self._kinds, acks=False)
-        # What app.agent does, but for noting where it was called, to be found by a scan: 0.05 s.
-        agent = self._app.conf.Agent(self._read, name="evidence.read", app=self._app, channel=topic)
-        self._app.agents[agent.name] = agent
+        self._app.agent(topic, name="evidence.read")(self._read)
         self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
         if self._app.conf.web_enabled:
             add_pages(self._app, self._metrics, self._reasons, self._room)
