@@ -122,7 +122,7 @@ def close(due: Due, *, memory_limit: str = "1GB", temp_directory: str | None = N
             raise ValueError(f"the horizon of {contract.flag_key} is shorter than the window of {contract.version}")
     sources = due.sources
     with _script(due, memory_limit, temp_directory) as script:
-        joined, unjoined, decided = map(script.rows, ("joined", "unjoined", "decided"))
+        joined, unjoined, decided = map(script.verdicts, ("joined", "unjoined", "decided"))
         joined = close_tables.joined_rows(joined, sources)
         windows = script.facts(joined)
     facts = close_tables.facts(windows, joined, [*due.contracts.values()], _metric_names(due))
@@ -148,9 +148,7 @@ def close_through(due: Due, *, memory_limit: str = "1GB", temp_directory: str | 
 
 
 def _by_source(decided: pa.Table, sources: range) -> list[Decided]:
-    places = decided["place"].to_numpy()
-    order = np.argsort(places, kind="stable")  # 0.1 ms of what is in order but for a few runs, and not 10
-    places, forgotten = places[order], decided["forgotten"].to_numpy()[order]
+    places, forgotten = decided["place"].to_numpy(), decided["forgotten"].to_numpy()
     ends = np.searchsorted(places, np.arange(sources.start, sources.stop + 1) * PLACES)
     return [
         Decided(places[first:end] - number * PLACES, bool(forgotten[first:end].any()))
@@ -175,6 +173,12 @@ class _Script:
     def rows(self, view: str) -> pa.Table:
         """Return the rows of a view that the script left behind."""
         return self.connection.table(view).to_arrow_table(batch_size=_ROWS_A_BATCH)
+
+    def verdicts(self, view: str) -> pa.Table:
+        """Return the rows of a view that tells events by their places, in the order of these."""
+        rows = self.rows(view)
+        order = np.argsort(rows["place"].to_numpy(), kind="stable")  # 0.1 ms, not 10: nearly all is in order
+        return rows.take(pa.array(order))
 
     def facts(self, joined: pa.Table) -> pa.Table:
         """Run the last part, given the joined events as `close_tables.joined_rows` has them; return its facts."""

@@ -54,8 +54,9 @@ def rows_of(source: Source, rows: Places, columns: Sequence[str] = EVENT.names) 
         start = 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
-            if np.searchsorted(rows, start) < np.searchsorted(rows, end):
-                yield from _picked(_read(file, columns, [group]), columns, rows, start)
+            first, last = np.searchsorted(rows, (start, end))
+            if first < last:
+                yield from _picked(_read(file, columns, [group]), columns, rows[first:last], start)
             start = end
 
 
