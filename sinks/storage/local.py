@@ -16,6 +16,7 @@ from sinks.storage.swapping import exclusive, shared, swap_directory
 
 if TYPE_CHECKING:
     from io import FileIO
+    from types import TracebackType
 
 __all__ = ["LocalStorage"]
 
@@ -170,8 +171,8 @@ class LocalStorage:
     def clear(self, directory: str) -> None:
         """See `Storage.clear`."""
         path = self._path(directory)
-        with _faults("delete", path), suppress(FileNotFoundError):
-            shutil.rmtree(path)
+        with _faults("delete", path):
+            shutil.rmtree(path, onerror=_unless_others_work_there)
 
     def source(self, name: str) -> str:
         """See `Storage.source`: the path."""
@@ -218,6 +219,15 @@ def _faults(verb: str, path: Path, *passing: type[OSError]) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "mend it and start again")
         raise StorageUnavailable(f"cannot {verb} {path}: {error.strerror or error}; {remedy}") from error
+
+
+def _unless_others_work_there(
+    _function: object, _path: str, fault: tuple[type[BaseException], BaseException, "TracebackType"]
+) -> None:
+    """Raise the error, but not what comes of others who clear the same directory, or still write there."""
+    error = fault[1]
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+        raise error
 
 
 def _put(file: "FileIO", path: Path, piece: memoryview) -> None:

@@ -99,7 +99,10 @@ class Storage(Protocol):
         """Delete the file; an absent one is fine."""
 
     def clear(self, directory: str) -> None:
-        """Delete all below the directory and itself; an absent one is fine. Not atomic."""
+        """Delete all below the directory and itself; an absent one is fine. Not atomic.
+
+        What others write there meanwhile may stay, and the directory with it.
+        """
 
     def source(self, name: str) -> str | pa.Table:
         """Return what DuckDB can read in place of the Parquet file: a path or a table.

@@ -12,6 +12,7 @@ from tests.pipeline import lab
 
 
 def test_a_changed_flag_file_is_used_from_the_next_checkpoint_on(deployment: Deployment) -> None:
+    deployment = deployment.but(close_interval="1h")  # a checkpoint is made for news alone, or at once
     file = deployment.settings.flags / "route.yaml"
     changed = lab.FLAG.replace("window: 24h", "window: 12h")
     with deployment.worker() as worker:
@@ -51,10 +52,12 @@ def test_a_changed_flag_file_is_used_from_the_next_checkpoint_on(deployment: Dep
 
 
 def _pass(deployment: Deployment, worker: RunningWorker, unit: str, hour: float = 0) -> None:
-    """Publish an exposure of the unit, and wait until a checkpoint holds it."""
+    """Publish an exposure of the unit, and wait until a checkpoint holds it and none is under way."""
     before = deployment.passed()
     deployment.publish([exposure(unit, hour)])
     worker.until(lambda: deployment.passed() > before, unit)
+    for number, manifest in deployment.manifests().items():
+        worker.says(f"partition {number}: checkpoint {manifest.seq},")
 
 
 def _end(worker: RunningWorker) -> None:

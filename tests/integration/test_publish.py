@@ -1,6 +1,7 @@
 """Published messages lie where Java clients would put them, and carry their own time."""
 
 import random
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,12 @@ from contracts.flags import load_contract
 from contracts.placement import murmur2_partition
 from pipeline import topics
 from pipeline.demo import EXAMPLE
-from pipeline.planted import generate
+from pipeline.planted import Traffic, generate
 from pipeline.publish import publish, run_traffic
 from pipeline.settings import Settings
 
 PARTITIONS: Final = 3
-CONSUMERS: Final = 3  # on a machine with much else to do, one was seen to stop short of the end
-NOW: Final = 1_780_000_000_000_000
+WAIT_S: Final = 30.0
 CONTRACT: Final = load_contract(EXAMPLE.read_text(), str(EXAMPLE))
 
 
@@ -32,22 +32,19 @@ def settings(bootstrap: str, settings_for: Callable[..., Settings]) -> Settings:
     return made
 
 
+def planted(events: int) -> Traffic:
+    """Return traffic of the last days: the broker deletes records that are older than the topics keep them."""
+    rng, now = random.Random(1), time.time_ns() // 1_000  # noqa: S311  # made-up traffic
+    return generate(rng, now, CONTRACT, events=events, partitions=PARTITIONS)
+
+
 def read(settings: Settings, count: int) -> list[Message]:
-    """Return `count` records of the three topics; a consumer that stands still before it has them is replaced."""
-    records: list[Message] = []
-    for _ in range(CONSUMERS):
-        records = _read(settings, count)
-        if len(records) == count:
-            break
-    return records
-
-
-def _read(settings: Settings, count: int) -> list[Message]:
+    """Return `count` records of the three topics, or those that are there if they are fewer."""
     consumer = Consumer({**settings.librdkafka(), "group.id": uuid.uuid4().hex})
     consumer.assign([TopicPartition(name, p, 0) for name in settings.topics for p in range(PARTITIONS)])
     try:
         records: list[Message] = []
-        while len(records) < count and (more := consumer.consume(count - len(records), timeout=10.0)):
+        while len(records) < count and (more := consumer.consume(count - len(records), timeout=WAIT_S)):
             records += more
         return records
     finally:
@@ -55,8 +52,7 @@ def _read(settings: Settings, count: int) -> list[Message]:
 
 
 def test_every_message_is_there_once_with_its_time(settings: Settings) -> None:
-    rng = random.Random(1)  # noqa: S311  # made-up traffic
-    traffic = generate(rng, NOW, CONTRACT, events=2_000, partitions=PARTITIONS)
+    traffic = planted(2_000)
     messages = [*traffic.first, *traffic.second]
     assert publish(settings.librdkafka(), dict(zip(KINDS, settings.topics, strict=True)), messages) == len(messages)
     records = read(settings, len(messages))
@@ -78,6 +74,6 @@ def test_live_traffic_keeps_its_rate_and_ends(settings: Settings) -> None:
 @pytest.mark.embedded
 def test_a_topic_that_does_not_exist_is_named(embedded: str, tmp_path: Path) -> None:
     settings = Settings(bootstrap_servers=embedded, lake=tmp_path, flags=tmp_path)
-    message = generate(random.Random(1), NOW, CONTRACT, events=10).first[0]  # noqa: S311  # made-up traffic
+    message = planted(10).first[0]
     with pytest.raises(KafkaUnavailable, match="cannot publish"):
         publish(settings.librdkafka(), {message.kind: "no topic of that name!"}, [message])

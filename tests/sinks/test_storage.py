@@ -1,5 +1,6 @@
 """What every storage promises, proved for each one there is."""
 
+import os
 import threading
 import time
 import zlib
@@ -116,6 +117,26 @@ def test_clear_deletes_a_directory_and_nothing_beside_it(storage: Storage) -> No
     storage.clear("staging/1")
     storage.clear("staging/1")
     assert storage.list("staging") == ["staging/10"]
+
+
+def test_a_writer_and_another_who_clears_may_be_in_a_directory_that_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was fenced still writes where its successor clears, and both may clear what a third one left."""
+    storage = LocalStorage(tmp_path)
+    for name in ("staging/1/a", "staging/1/b", "staging/1/c/d"):
+        put(storage, name)
+    unlink = os.unlink
+
+    def unlink_in_company(path: str, **options: int) -> None:
+        (tmp_path / "staging/1/late").write_bytes(b"")
+        if path == "a":
+            unlink(path, **options)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink_in_company)
+    storage.clear("staging/1")
+    assert storage.list("staging") == ["staging/1/late"]
 
 
 def test_list_is_sorted_whole_and_of_one_directory(storage: Storage) -> None:
