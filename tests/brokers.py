@@ -35,17 +35,22 @@ PORTS: Final = (15_000, 32_000)
 START_S: Final = 90.0  # it takes 4 s; the rest is for a loaded machine
 JAVA: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
+_given: set[int] = set()
+
 
 def lasting_port() -> int:
-    """Return a loopback port that nobody listens on, and that stays free while the broker restarts.
+    """Return a loopback port that nobody listens on, and that stays free while the broker restarts; none comes twice.
 
     It lies below those that the system gives to outgoing connections, such as of clients that wait for the broker.
     """
     while True:
         port = random.SystemRandom().randrange(*PORTS)
+        if port in _given:
+            continue
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
