@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, Producer
 from contracts.columns import KINDS
 from contracts.errors import KafkaUnavailable
 from contracts.flags import Contract
+from pipeline.outbox import RELIABLE
 from pipeline.settings import Settings
 from pipeline.traffic import Live, Message
 
@@ -32,8 +33,7 @@ class _Publisher:
         self._producer = Producer(
             {
                 **kafka,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",  # as Java clients place keys
+                **RELIABLE,
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "message.timeout.ms": int(_PATIENCE * 1_000),

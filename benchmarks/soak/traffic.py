@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, Producer
 
 from benchmarks.shapes.streams import SHAPES, Writer
 from contracts.columns import KINDS
+from pipeline.outbox import RELIABLE
 
 __all__ = ["INVERSE", "SPREADING", "Publisher", "Traffic", "unit_names"]
 
@@ -81,8 +82,7 @@ class Publisher:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
+                **RELIABLE,
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": QUEUED,

@@ -35,19 +35,23 @@ BROKERS: Final = ("bootstrap.servers", "metadata.broker.list")
 BROKER: Final = re.compile(r"(\w+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:[0-9]{1,5})?")  # librdkafka takes anything
 TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 DEFAULTS: Final[Mapping[str, Any]] = {"compression.type": "lz4", "linger.ms": 20, "message.timeout.ms": 120_000}
+IN_FLIGHT: Final = ("max.in.flight", "max.in.flight.requests.per.connection")
 FIXED: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,
     "partitioner": "murmur2_random",
+    "max.in.flight": 1,  # with more, librdkafka (2.16) counts a batch as acknowledged that a new leader has refused
     "queue.buffering.max.messages": 2_147_483_647,  # the ledger has the bounds
     "queue.buffering.max.kbytes": 2_147_483_647,
 }
 ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "enable.idempotence": frozenset({"true"}),
     "partitioner": frozenset({"murmur2_random", "murmur2"}),
+    **dict.fromkeys(IN_FLIGHT, frozenset({"1"})),
 }
 REFUSED: Final[Mapping[str, str]] = {
     "enable.idempotence": "without it events are published twice, or out of order; leave it out",
     "partitioner": "the records of a unit only meet where Java's murmur2 places them; leave it out",
+    **dict.fromkeys(IN_FLIGHT, "with more than one, events may be lost that count as acknowledged; leave it out"),
     "default.topic.config": "give its properties beside the others",
     "topic.partitioner": "the records of a unit only meet where Java's murmur2 places them; leave it out",
     "transactional.id": "the client has no transactions; leave it out",

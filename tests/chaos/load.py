@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 
 from contracts.placement import murmur2_partition
 from contracts.times import format_time
+from pipeline.outbox import RELIABLE
 from pipeline.traffic import Message
 from tests.integration.deployment import Deployment
 
@@ -201,8 +202,7 @@ class Load:
     def _new_producer(self) -> Producer:
         return self._deployment.producer(
             **{
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
+                **RELIABLE,
                 "message.timeout.ms": 0,  # an outage of the brokers is part of the load
                 "linger.ms": 2,
                 "log_level": 0,

@@ -91,7 +91,8 @@ def test_units_lie_where_java_clients_place_them(topics: Topics) -> None:
         pytest.param({"topic.partitioner": "random"}, "topic.partitioner cannot be 'random': ", id="by another name"),
         pytest.param({"enable.idempotence": False}, "enable.idempotence cannot be False: ", id="idempotence"),
         pytest.param({"acks": 1}, "`acks` must be set to `all`", id="acks"),
-        pytest.param({"max.in.flight": 6}, "`max.in.flight` must be set <= 5", id="order"),
+        pytest.param({"max.in.flight": 5}, "max.in.flight cannot be 5: ", id="loss"),
+        pytest.param({"max.in.flight.requests.per.connection": 2}, "may be lost", id="loss by another name"),
         pytest.param({"default.topic.config": {}}, "default.topic.config cannot be {}: ", id="topic"),
         pytest.param({"transactional.id": "t"}, "transactional.id cannot be 't': ", id="transactions"),
         pytest.param({"queue.buffering.max.messages": 1}, "give max_messages to the publisher", id="bound"),
@@ -138,6 +139,7 @@ def test_arguments_that_could_not_work_are_refused_at_start(arguments: Any) -> N
     [
         {"partitioner": "murmur2_random", "enable.idempotence": True},
         {"enable.idempotence": "true", "compression.type": "zstd", "client.id": "support"},
+        {"max.in.flight": "1", "max.in.flight.requests.per.connection": 1},
         {"bootstrap.servers": "a.example.org:9092, SSL://b,[::1]:9092"},
         {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
     ],
