@@ -60,6 +60,8 @@ def list_letters(settings: Settings, topics: Sequence[str], chosen: Filter, prog
             for letter in (read_letter(*each) for each in records):
                 if chosen.matches(letter):
                     listing.add(letter)
+                else:
+                    listing.pass_by(letter)
             done += len(records)
             progress(done, total)
     return listing

@@ -18,6 +18,7 @@ RATE_US: Final = 600_000_000
 _MOST_GROUPS: Final = 1_000  # names come from strangers: further flags are one group, further variations one share
 _MOST_VARIATIONS: Final = 20
 _OTHERS: Final = "(others)"
+_MOST_REASONS: Final = 20
 _WIDEST: Final = 100  # characters of a cell
 
 
@@ -58,6 +59,7 @@ class Listing:
         self._groups: dict[tuple[str, str, str | None], Group] = {}
         self.repeated = 0
         """How many were copies of letters that had been counted."""
+        self._passed_by: Counter[str] = Counter()
 
     def add(self, letter: Letter) -> None:
         """Count a letter."""
@@ -80,6 +82,11 @@ class Listing:
             crowded = variation not in group.variations and len(group.variations) >= _MOST_VARIATIONS
             group.variations[_OTHERS if crowded else variation] += 1
 
+    def pass_by(self, letter: Letter) -> None:
+        """Take note of a letter that was not asked for: where none was found, it helps to know what there is."""
+        crowded = letter.reason not in self._passed_by and len(self._passed_by) >= _MOST_REASONS
+        self._passed_by[_OTHERS if crowded else letter.reason] += 1
+
     def groups(self) -> Sequence[Group]:
         """Return the groups, the greatest first."""
         return sorted(self._groups.values(), key=lambda each: (-each.count, each.topic, each.reason, each.flag or ""))
@@ -88,7 +95,7 @@ class Listing:
         """Return a table for a terminal, and a line about copies if there are any; one line without letters."""
         groups = self.groups()
         if not groups:
-            return ["no dead letters"]
+            return [self._none()]
         heads = ("topic", "reason", "flag", "count", "a minute", "first", "last", "latest", "by variation", "message")
         rows = [heads, *(_cells(group) for group in groups)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
@@ -102,6 +109,14 @@ class Listing:
             for row in rows
         ]
         return table + copies
+
+    def _none(self) -> str:
+        if not self._passed_by:
+            return "no dead letters"
+        reasons = ", ".join(
+            f"{safe(shortened(reason, _WIDEST))} ({count:,})" for reason, count in self._passed_by.most_common()
+        )
+        return f"none of {self._passed_by.total():,} dead letters is what was asked for; by reason they are {reasons}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the groups for machines."""

@@ -89,7 +89,7 @@ GUARANTEES: Final = (
     Guarantee(
         "Loss",
         "Every offset that was read has exactly one fate: in a fact, unjoined, refused, or still open. A crash between "
-        "any two steps, or a power cut, loses none.",
+        "any two steps, or a power cut, loses none. What worker and client count as acknowledged, a broker has.",
         (
             Proof("workers killed at every point", "tests/chaos/test_killed.py", "test_killed_at_every_point"),
             Proof(
@@ -104,6 +104,11 @@ GUARANTEES: Final = (
                 "the demo's account",
                 "tests/integration/test_demo.py",
                 "test_every_record_has_the_fate_that_was_planted",
+            ),
+            Proof(
+                "a broker that refuses the first batch",
+                "tests/test_acknowledged.py",
+                "test_what_is_acknowledged_is_there",
             ),
         ),
     ),

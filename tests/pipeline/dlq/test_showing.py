@@ -160,6 +160,15 @@ def test_no_letters_are_told_in_a_line() -> None:
     assert list(Plan().lines()) == ["0 dead letters chosen"]
 
 
+def test_where_none_was_asked_for_the_reasons_that_there_are_are_told() -> None:
+    listing = Listing(LATER)
+    for offset, reason in enumerate(("late", "late", "no\x1b_exposure", *(f"r{number:02}" for number in range(21)))):
+        listing.pass_by(letter(b"{", Place("outcomes", 0, offset), reason=reason))
+    (line,) = listing.lines()
+    assert line.startswith("none of 24 dead letters is what was asked for; by reason they are (others) (3), late (2), ")
+    assert "\x1b" not in line
+
+
 def test_strangers_cannot_fill_the_memory_with_names() -> None:
     listing = Listing(LATER)
     for number in range(1_100):
