@@ -1,6 +1,6 @@
 """How long it takes to decode a batch, as a consumer hands it on, into columns.
 
-Divide the time of a round by its 8,000 events.
+A batch has as many events as a worker decodes at a time, 8,000: divide the time of a round by them.
 """
 
 import json
@@ -19,10 +19,11 @@ from contracts.decode import Decoder
 from contracts.events import Kind
 from contracts.flags import ContractBook, load_contract, read_contracts
 from contracts.placement import murmur2_partition
+from pipeline.worker import DECODED_AT_A_TIME
 from tests.contracts.wire.envelopes import FORMS, record_of
 from tests.pipeline.lab import Record
 
-COUNT: Final = 8_000  # records: as many as a worker decodes at a time
+COUNT: Final = DECODED_AT_A_TIME
 START: Final = 1_780_833_600_000  # ms
 FLAG: Final = Path(__file__).parents[1] / "examples" / "support_answer_model_route.yaml"
 ROUTES: Final = {"control": "support_model_a", "candidate": "support_model_b"}

@@ -88,7 +88,7 @@ def _errors() -> Iterator[None]:
         sys.exit(Exit.USAGE)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else app.info.name
-        _fail(SettingsError(f"{error.format_message().rstrip('.')}; see: {command} --help"), Exit.USAGE)
+        _fail(f"{error.format_message().rstrip('.')}; see: {command} --help", Exit.USAGE)
     except (SettingsError, ContractError) as error:
         _fail(error, Exit.USAGE)
     except (KafkaUnavailable, StorageUnavailable) as error:
@@ -99,8 +99,8 @@ def _errors() -> Iterator[None]:
         sys.exit(Exit.FINE)  # whoever reads has seen enough, as in `evidence query … | head`
 
 
-def _fail(error: EvidenceError, code: Exit) -> None:
-    print(f"evidence: {safe(str(error))}", file=sys.stderr)  # noqa: T201 - DuckDB's errors quote values of records
+def _fail(why: EvidenceError | str, code: Exit) -> None:
+    print(f"evidence: {safe(str(why))}", file=sys.stderr)  # noqa: T201 - DuckDB's errors quote values of records
     sys.exit(code)
 
 

@@ -17,8 +17,8 @@ RATE_US: Final = 600_000_000
 
 _MOST_GROUPS: Final = 1_000  # names come from strangers: further flags are one group, further variations one share
 _MOST_VARIATIONS: Final = 20
-_OTHERS: Final = "(others)"
 _MOST_REASONS: Final = 20
+_OTHERS: Final = "(others)"
 _WIDEST: Final = 100  # characters of a cell
 
 
@@ -79,13 +79,11 @@ class Listing:
         if letter.failed_at >= group.last:
             group.last, group.example, group.message = letter.failed_at, letter.identity, letter.message
         if variation is not None:
-            crowded = variation not in group.variations and len(group.variations) >= _MOST_VARIATIONS
-            group.variations[_OTHERS if crowded else variation] += 1
+            _count(group.variations, variation, _MOST_VARIATIONS)
 
     def pass_by(self, letter: Letter) -> None:
         """Take note of a letter that was not asked for: where none was found, it helps to know what there is."""
-        crowded = letter.reason not in self._passed_by and len(self._passed_by) >= _MOST_REASONS
-        self._passed_by[_OTHERS if crowded else letter.reason] += 1
+        _count(self._passed_by, letter.reason, _MOST_REASONS)
 
     def groups(self) -> Sequence[Group]:
         """Return the groups, the greatest first."""
@@ -135,6 +133,12 @@ class Listing:
             }
             for group in self.groups()
         ]
+
+
+def _count(names: Counter[str], name: str, most: int) -> None:
+    """Count the name, among the others where there are so many names already."""
+    crowded = name not in names and len(names) >= most
+    names[_OTHERS if crowded else name] += 1
 
 
 def _cells(group: Group) -> tuple[str, ...]:

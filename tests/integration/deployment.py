@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from contracts.columns import KINDS
 from contracts.flags import read_contracts
 from pipeline import topics
+from pipeline.outbox import RELIABLE
 from pipeline.preflight import DLQ_SUFFIX
 from pipeline.publish import publish
 from pipeline.settings import Settings
@@ -166,8 +167,12 @@ class Deployment:
         publish(kafka, dict(zip(KINDS, self.settings.topics, strict=True)), messages)
 
     def producer(self, **configuration: object) -> Producer:
-        """Return a producer that places keys as Java clients do, unless it is configured otherwise."""
-        return Producer({**self.settings.librdkafka(), "partitioner": "murmur2_random", **configuration})
+        """Return a producer that places keys as Java clients do, unless it is configured otherwise.
+
+        Made idempotent, or transactional, it loses nothing in topics just made.
+        """
+        usual = {name: RELIABLE[name] for name in ("partitioner", "max.in.flight")}
+        return Producer({**self.settings.librdkafka(), **usual, **configuration})
 
     def produce(self, producer: Producer, messages: Iterable[Message]) -> None:
         """Hand the messages to the producer, and wait until they are there."""
